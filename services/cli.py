@@ -1,0 +1,222 @@
+"""The command ``plaudit``: one subcommand a service or duty. Each imports only what it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+from rich.console import Console
+from rich.table import Table
+
+from shared import settings as all_settings
+from shared.errors import PlauditError
+from shared.keys import KeyKind
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+app = typer.Typer(
+    name="plaudit",
+    help="LLM feedback from LangWatch and Lunary clients, exact in your own ClickHouse.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+keys_app = typer.Typer(help="API keys: who may do what in which project.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+console = Console()
+errors = Console(stderr=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def settings_table(*groups: type[BaseSettings]) -> str:
+    """The settings of a service for its --help: name, default, meaning. Typer shows it below the options."""
+    lines = ["[bold]Settings, from the environment[/bold]"]
+    for group in groups:
+        for name, field in group.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
+            lines.append(f"[cyan]{all_settings.ENV_PREFIX}{name.upper()}[/cyan] = {shown}\n\n    {field.description}")
+    return "\n\n".join(lines)
+
+
+@app.command()
+def up(
+    data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept.")] = None,
+    port: Annotated[int, typer.Option(help="Of the door; 0 picks a free one.")] = 8080,
+    analytics_port: Annotated[int, typer.Option(help="Of the query API and the page; 0 picks a free one.")] = 8081,
+    clickhouse_port: Annotated[int, typer.Option(help="Of the embedded ClickHouse; 0 picks a free one.")] = 8123,
+    redis_port: Annotated[int, typer.Option(help="Of the embedded Valkey; 0 picks a free one.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    ready_file: Annotated[Path | None, typer.Option(help="Written when all is ready: URLs and keys, JSON.")] = None,
+) -> None:
+    """Everything on this machine: embedded Valkey and ClickHouse, the door, workers and analytics."""
+    try:
+        from services.standalone.up import UpOptions, run_up
+    except ImportError as error:
+        raise typer.BadParameter(
+            f"the standalone stack is not installed ({error.name}): pip install 'plaudit[standalone]'"
+        ) from error
+    options = UpOptions(
+        data=data,
+        port=port,
+        analytics_port=analytics_port,
+        clickhouse_port=clickhouse_port,
+        redis_port=redis_port,
+        workers=workers,
+        ready_file=ready_file,
+    )
+    raise typer.Exit(asyncio.run(run_up(options, console)))
+
+
+@app.command(
+    epilog=settings_table(
+        all_settings.IngestSettings,
+        all_settings.RedisSettings,
+        all_settings.KeySettings,
+        all_settings.TelemetrySettings,
+    )
+)
+def ingest() -> None:
+    """The door: takes LangWatch's and Lunary's requests and appends their feedback to the log."""
+    from services.ingest_api.main import run
+
+    run()
+
+
+@app.command(
+    epilog=settings_table(
+        all_settings.WorkerSettings,
+        all_settings.RedisSettings,
+        all_settings.ClickHouseSettings,
+        all_settings.TelemetrySettings,
+    )
+)
+def worker() -> None:
+    """A worker: from the log into ClickHouse. Start as many as you like."""
+    from services.worker.main import run
+
+    run()
+
+
+@app.command(
+    epilog=settings_table(
+        all_settings.AnalyticsSettings, all_settings.ClickHouseSettings, all_settings.TelemetrySettings
+    )
+)
+def analytics() -> None:
+    """The reading side: query API and page."""
+    from services.analytics.main import run
+
+    run()
+
+
+@app.command(epilog=settings_table(all_settings.ClickHouseSettings))
+def migrate() -> None:
+    """Brings ClickHouse's tables to this release. Any number of processes may do so at once."""
+    from shared.migrate import migrate as apply
+
+    applied = apply(all_settings.ClickHouseSettings())
+    console.print(f"applied: {', '.join(applied)}" if applied else "the tables are up to date")
+
+
+@keys_app.command("add")
+def keys_add(
+    project: Annotated[str, typer.Option(help="Made if it does not exist.")],
+    kind: Annotated[KeyKind, typer.Option(help="What the key is for.")] = KeyKind.LANGWATCH,
+    token: Annotated[
+        str | None, typer.Option(help="A key that clients already hold, to take over; else a new one is made.")
+    ] = None,
+) -> None:
+    """Makes a key, or takes one over, and prints it. It is kept hashed: this is the only time it is shown."""
+    from shared.keys_admin import KeyAdmin
+
+    with _clickhouse() as client:
+        console.print(KeyAdmin(client).add(project, kind, token), soft_wrap=True, highlight=False)
+
+
+@keys_app.command("list")
+def keys_list(as_json: JsonFlag = False) -> None:
+    """The keys that hold, by fingerprint."""
+    from shared.keys_admin import KeyAdmin
+
+    with _clickhouse() as client:
+        rows = KeyAdmin(client).rows()
+    if as_json:
+        _print_json([{"fingerprint": r.fingerprint, "kind": r.kind, "projects": list(r.project_ids)} for r in rows])
+        return
+    table = Table("fingerprint", "kind", "projects")
+    for row in rows:
+        table.add_row(row.fingerprint, row.kind, ", ".join(row.project_ids))
+    console.print(table)
+
+
+@keys_app.command("revoke")
+def keys_revoke(key: Annotated[str, typer.Argument(help="The token, or its fingerprint as listed.")]) -> None:
+    """Ends a key: it stops working everywhere within 10 seconds."""
+    from shared.keys_admin import KeyAdmin
+
+    with _clickhouse() as client:
+        row = KeyAdmin(client).revoke(key)
+    console.print(f"revoked {row.fingerprint} ({row.kind}: {', '.join(row.project_ids)})")
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """Backlog, pending, dead letters, age of the oldest unprocessed entry, end-to-end delay."""
+    from services.operate.status import render, take_status
+
+    state = asyncio.run(take_status(all_settings.RedisSettings(), all_settings.ClickHouseSettings()))
+    if as_json:
+        _print_json(state.as_dict())
+    else:
+        console.print(render(state))
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Checks versions and settings of Redis and ClickHouse and says what to change."""
+    from services.operate.doctor import examine, render
+
+    findings = asyncio.run(examine(all_settings.RedisSettings(), all_settings.ClickHouseSettings()))
+    if as_json:
+        _print_json([finding.as_dict() for finding in findings])
+    else:
+        console.print(render(findings))
+    raise typer.Exit(1 if any(finding.level == "error" for finding in findings) else 0)
+
+
+def _clickhouse() -> Client:
+    from shared.storage import connect
+
+    return connect(all_settings.ClickHouseSettings())
+
+
+def _print_json(value: Any) -> None:
+    console.print_json(json.dumps(value))
+
+
+def main() -> None:
+    """Runs the command; foreseen errors become one line on standard error and exit status 1."""
+    try:
+        app()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            prefix = all_settings.ENV_PREFIX if name and not name.startswith(all_settings.ENV_PREFIX) else ""
+            errors.print(f"[red]{prefix}{name}[/red]: {problem['msg']}" if name else f"[red]{problem['msg']}[/red]")
+        raise SystemExit(2) from None
+    except PlauditError as error:
+        errors.print(f"[red]{error}[/red]")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

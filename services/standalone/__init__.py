@@ -1,0 +1,1 @@
+"""The whole pipeline on one machine: a supervisor, an embedded Valkey and an embedded ClickHouse."""

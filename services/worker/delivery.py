@@ -1,0 +1,188 @@
+"""The way of one batch: look up → normalize → insert → dead letters → mark → settle. Never in another order.
+
+Whatever dies in between, the entries are still pending in the log, and doing them again changes no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.dead_letters import DeadLetter, DeadLetterBox, letter_id
+from shared.envelope import Envelope, RawEvent
+from shared.errors import StoreUnavailableError
+from shared.storage import describe
+from shared.streams import settle
+
+from .batcher import Batch
+from .dedupe import RedeliveryWindow
+from .entries import Entry, Holdings
+from .prepare import Prepared, Unstorable, prepare
+from .sink import Backoff, PersistentWriter, Refused
+
+if TYPE_CHECKING:
+    from shared.telemetry import WorkerMetrics
+
+log = structlog.get_logger()
+
+_SETTLE_COUNT = 1_000
+"""Entries in one MULTI. Redis serves nobody else meanwhile: a thousand take it under a millisecond."""
+
+
+class Delivery:
+    """Takes batches from the log into ClickHouse. ``wall_clock``: microseconds since 1970."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        group: str,
+        writer: PersistentWriter,
+        window: RedeliveryWindow | None,
+        dead_letters: DeadLetterBox,
+        holdings: Holdings,
+        metrics: WorkerMetrics,
+        *,
+        backoff: Backoff,
+        wall_clock: Callable[[], int],
+    ) -> None:
+        self._redis = redis
+        self._group = group
+        self._writer = writer
+        self._window = window
+        self._dead_letters = dead_letters
+        self._holdings = holdings
+        self._metrics = metrics
+        self._backoff = backoff
+        self._wall_clock = wall_clock
+
+    def now(self) -> int:
+        """Microseconds since 1970."""
+        return self._wall_clock()
+
+    async def deliver(self, batch: Batch) -> None:
+        """Returns when every entry is settled, or has been left pending because its dead letters had no place."""
+        try:
+            await self._deliver(batch.entries)
+        finally:
+            self._holdings.release(batch.entries)
+
+    async def _deliver(self, entries: Sequence[Entry]) -> None:
+        envelopes = [entry.envelope for entry in entries if entry.envelope]
+        fresh = [envelope for envelope in envelopes if not envelope.replayed]
+        done = await self._window.done(fresh) if self._window else set()
+        # In a thread, so that reading, renewing and health go on while 20,000 events are normalized.
+        prepared = await asyncio.to_thread(prepare, entries, done)
+        refused = await self._writer.write(prepared.rows)
+        unstorable = prepared.unstorable + _refused_entries(entries, refused)
+        holding_letters = {item.entry.envelope.work_id for item in unstorable if item.entry.envelope}
+        unplaced = await self._set_aside(unstorable)
+        self._count(prepared, refused, unstorable)
+        if self._window:
+            # What holds a dead letter is never marked: while the letter finds no place, its entry comes back.
+            await self._window.mark(envelope for envelope in fresh if envelope.work_id not in holding_letters)
+        await self._settle([entry for entry in entries if entry.entry_id not in unplaced])
+        self._observe_delay(envelopes)
+
+    async def _set_aside(self, unstorable: Sequence[Unstorable]) -> set[bytes]:
+        """Puts what cannot be stored into the dead letters; returns the entries that found no place there."""
+        if not unstorable:
+            return set()
+        letters = [_letter(item, self.now()) for item in unstorable]
+        try:
+            await self._dead_letters.put(letters)
+        except StoreUnavailableError as error:
+            log.error("dead_letters_not_kept", letters=len(letters), reason=error.reason)
+            return {item.entry.entry_id for item in unstorable}
+        for letter in letters:
+            log.warning("dead_letter", letter=letter.id, project=letter.project_id, reason=letter.reason)
+        return set()
+
+    async def _settle(self, entries: Sequence[Entry]) -> None:
+        """Acknowledges and deletes, for as long as it takes: the rows are stored, only the log does not know yet."""
+        by_stream: defaultdict[str, list[bytes]] = defaultdict(list)
+        for entry in entries:
+            by_stream[entry.stream].append(entry.entry_id)
+        for stream, ids in by_stream.items():
+            for start in range(0, len(ids), _SETTLE_COUNT):
+                await self._settle_chunk(stream, ids[start : start + _SETTLE_COUNT])
+
+    async def _settle_chunk(self, stream: str, ids: list[bytes]) -> None:
+        attempt = 0
+        while True:
+            try:
+                await settle(self._redis, stream, self._group, ids)
+            except (RedisError, OSError) as error:
+                attempt += 1
+                delay = self._backoff.delay(attempt)
+                log.warning("settle_failed", stream=stream, entries=len(ids), retry_in=delay, reason=describe(error))
+                await asyncio.sleep(delay)
+            else:
+                self._metrics.settled.inc(len(ids))
+                return
+
+    def _count(self, prepared: Prepared, refused: Sequence[Refused], unstorable: Sequence[Unstorable]) -> None:
+        outcomes = prepared.outcomes.copy()
+        for event in prepared.rows:
+            outcomes[event.source, "stored"] += 1
+        for item in refused:
+            outcomes[item.event.source, "stored"] -= 1
+        for unstored in unstorable:
+            source = unstored.entry.envelope.source if unstored.entry.envelope else "unknown"
+            outcomes[source, "dead_lettered"] += 1
+        for (source, outcome), count in outcomes.items():
+            self._metrics.events.labels(source, outcome).inc(count)
+
+    def _observe_delay(self, envelopes: Iterable[Envelope]) -> None:
+        now = self.now()
+        for envelope in envelopes:
+            self._metrics.delay_seconds.observe(max(0, now - envelope.received_at) / 1e6)
+
+
+def _refused_entries(entries: Sequence[Entry], refused: Sequence[Refused]) -> list[Unstorable]:
+    """Finds the entry and raw event behind each refused row."""
+    if not refused:
+        return []
+    by_request = {
+        (e.envelope.request_id, raw.index): (e, raw) for e in entries if e.envelope for raw in e.envelope.events
+    }
+    found = []
+    for item in refused:
+        entry, raw = by_request[item.event.request_id.bytes, item.event.event_index]
+        found.append(Unstorable(entry, raw, f"clickhouse: {item.reason}"))
+    return found
+
+
+def undeliverable(entry: Entry, reason: str, now: int) -> list[DeadLetter]:
+    """The dead letters of a whole entry: one for each event in it."""
+    if entry.envelope is None:
+        return [_letter(Unstorable(entry, None, reason), now)]
+    return [_letter(Unstorable(entry, event, reason), now) for event in entry.envelope.events]
+
+
+def _letter(item: Unstorable, now: int) -> DeadLetter:
+    entry = item.entry
+    if entry.envelope is None or item.event is None:
+        name = f"entry:{entry.stream}:{entry.entry_id.decode()}"
+        return DeadLetter(name, item.reason, now, entry.stream, entry.entry_id.decode(), None, entry.payload)
+    alone = _alone(entry.envelope, item.event)
+    name = letter_id(entry.envelope, item.event.index)
+    return DeadLetter(name, item.reason, now, entry.stream, entry.entry_id.decode(), alone)
+
+
+def _alone(envelope: Envelope, event: RawEvent) -> Envelope:
+    """The envelope with just this event: same request, same receipt, so the same identity when it is replayed."""
+    return Envelope(
+        envelope.project_id,
+        envelope.source,
+        envelope.request_id,
+        envelope.received_at,
+        [event],
+        envelope.part,
+        replayed=True,
+    )

@@ -1,0 +1,126 @@
+"""The worker's process: reads the settings, builds the parts, runs FastStream's broker until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+from shared.dead_letters import DeadLetterBox
+from shared.settings import ClickHouseSettings, RedisSettings, TelemetrySettings, WorkerSettings
+from shared.streams import connect, partitions
+from shared.telemetry import WorkerMetrics, configure_logging
+
+from .batcher import Batcher, BatchLimits
+from .circuit import Circuit
+from .consumer import build_broker
+from .dedupe import RedeliveryWindow, WindowLimits
+from .delivery import Delivery
+from .entries import Holdings
+from .health import build_server
+from .recovery import Membership, Recovery
+from .service import Worker
+from .sink import Backoff, EventSink, PersistentWriter
+from .suspects import Suspects
+
+log = structlog.get_logger()
+
+
+def consumer_name() -> str:
+    """Unique for ever: a name used again would inherit what its predecessor left pending, unseen."""
+    return f"{socket.gethostname()}-{os.getpid()}-{random.SystemRandom().getrandbits(32):08x}"
+
+
+async def work(redis_settings: RedisSettings, clickhouse: ClickHouseSettings, settings: WorkerSettings) -> None:
+    """Runs until SIGTERM or SIGINT, then drains."""
+    redis = connect(redis_settings)
+    metrics = WorkerMetrics()
+    member = Membership(partitions(redis_settings), redis_settings.consumer_group, consumer_name())
+    holdings = Holdings(time.monotonic)
+    circuit = Circuit(metrics)
+    backoff = Backoff(settings.worker_retry_base, settings.worker_retry_cap, random.SystemRandom())
+    sink = EventSink(clickhouse, time.monotonic)
+    dead_letters = DeadLetterBox(redis, settings.dead_letters_capacity)
+    window = None
+    if settings.worker_window:
+        limits = WindowLimits(settings.worker_window, settings.worker_window_capacity)
+        window = RedeliveryWindow(redis, lambda: sink.table_uuid, limits)
+    writer = PersistentWriter(sink.insert, backoff, metrics, on_trouble=circuit.report, clock=time.monotonic)
+    delivery = Delivery(
+        redis,
+        member.group,
+        writer,
+        window,
+        dead_letters,
+        holdings,
+        metrics,
+        backoff=backoff,
+        wall_clock=lambda: time.time_ns() // 1000,
+    )
+    batcher = Batcher(
+        delivery.deliver,
+        BatchLimits(settings.worker_batch_rows, settings.worker_batch_bytes, settings.worker_batch_age),
+        in_flight=settings.worker_batches_in_flight,
+        clock=time.monotonic,
+    )
+    recovery = Recovery(
+        redis, member, holdings, claim_idle=settings.worker_claim_idle, claim_count=settings.worker_claim_count
+    )
+    worker = Worker(
+        redis,
+        member,
+        settings,
+        metrics,
+        batcher=batcher,
+        delivery=delivery,
+        recovery=recovery,
+        holdings=holdings,
+        suspects=Suspects(redis),
+        dead_letters=dead_letters,
+        circuit=circuit,
+    )
+    metrics.in_flight.set_function(lambda: batcher.flights)
+    server = build_server(settings, metrics, redis, circuit)
+
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    serving = asyncio.create_task(server.serve())
+    if await _unless(stop, worker.join()):
+        broker = build_broker(redis_settings, settings, member.consumer, worker.take)
+        async with worker.running():
+            await broker.start()
+            log.info("worker_started", consumer=member.consumer, streams=member.streams, group=member.group)
+            await stop.wait()
+            log.info("worker_stopping", in_hand=len(holdings))
+            await broker.stop()
+    server.should_exit = True
+    await serving
+    await redis.aclose()
+    sink.close()
+
+
+async def _unless(stop: asyncio.Event, doing: Coroutine[Any, Any, None]) -> bool:
+    """Whether it was done before the stop came."""
+    work, stopped = asyncio.create_task(doing), asyncio.create_task(stop.wait())
+    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if work.done():
+        work.result()
+        return True
+    work.cancel()
+    return False
+
+
+def run() -> None:
+    """Entry point of ``plaudit worker``; settings from the environment."""
+    configure_logging(TelemetrySettings(), "worker")
+    uvloop.run(work(RedisSettings(), ClickHouseSettings(), WorkerSettings()))

@@ -1,0 +1,105 @@
+"""From stream entries to rows: decode, normalize, and of one identity in the batch keep what matters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
+
+from shared.envelope import RawEvent
+from shared.errors import PlauditError
+from shared.events import FeedbackEvent, Receipt
+from shared.formats import NORMALIZERS
+
+from .entries import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Unstorable:
+    """What can never be stored: an event of an entry's envelope, or (``event`` None) an entry that is no envelope."""
+
+    entry: Entry
+    event: RawEvent | None
+    reason: str
+
+
+@dataclass(slots=True)
+class Prepared:
+    """``rows`` to insert; ``outcomes`` counts events by (source, outcome) for what is not a row."""
+
+    rows: list[FeedbackEvent]
+    unstorable: list[Unstorable]
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:
+    """Normalizes the events of all entries whose work is not ``done``.
+
+    One bad event stops nothing: it is set aside, the rest of its envelope goes on.
+    """
+    rows = _Standing()
+    prepared = Prepared([], [])
+    for entry in entries:
+        request = entry.envelope
+        if request is None:
+            prepared.unstorable.append(Unstorable(entry, None, f"envelope: {entry.problem}"))
+            continue
+        if request.work_id in done and not request.replayed:
+            prepared.outcomes[request.source, "redelivered"] += len(request.events)
+            continue
+        normalize = NORMALIZERS.get(request.source)
+        if normalize is None:
+            reason = f"no format is called {request.source!r}"
+            prepared.unstorable += (Unstorable(entry, event, reason) for event in request.events)
+            continue
+        receipt = Receipt(
+            project_id=request.project_id,
+            source=request.source,
+            request_id=request.request_id,
+            received_at=request.received_at,
+            entry_id=entry.entry_id.decode(),
+        )
+        for raw_event in request.events:
+            try:
+                event = normalize(receipt, raw_event.index, raw_event.raw)
+            except PlauditError as error:
+                prepared.unstorable.append(Unstorable(entry, raw_event, str(error)))
+                continue
+            if event is None:
+                prepared.outcomes[request.source, "skipped"] += 1
+            else:
+                rows.add(event, prepared.outcomes)
+    prepared.rows = rows.events()
+    return prepared
+
+
+class _Standing:
+    """Of several deliveries of one identity in a batch: the one received last, which stands, and the one received
+    first, which holds a client clock that runs ahead to when we first heard of it. What lies between says nothing.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[int, FeedbackEvent] = {}
+        self._earliest: dict[int, FeedbackEvent] = {}
+
+    def add(self, event: FeedbackEvent, outcomes: Counter[tuple[str, str]]) -> None:
+        identity = event.dedupe_id
+        latest = self._latest.setdefault(identity, event)
+        if latest is event:
+            return
+        if latest.version == event.version:
+            outcomes[event.source, "redelivered"] += 1
+            return
+        outcomes[event.source, "repeated" if _content(latest) == _content(event) else "corrected"] += 1
+        older, newer = (latest, event) if latest.version < event.version else (event, latest)
+        self._latest[identity] = newer
+        if self._earliest.setdefault(identity, older).version > older.version:
+            self._earliest[identity] = older
+
+    def events(self) -> list[FeedbackEvent]:
+        return [*self._latest.values(), *self._earliest.values()]
+
+
+def _content(event: FeedbackEvent) -> tuple[object, ...]:
+    """What an event says, apart from how and when it came."""
+    return (event.vote, event.comment, event.metrics, event.details, event.timestamp, event.user_id, event.thread_id)

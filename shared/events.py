@@ -1,0 +1,168 @@
+"""FeedbackEvent: one act of feedback, canonical, and its identity.
+
+The fields stand in the order of the columns of ``feedback_events``, so that a batch of events
+becomes columns by one transposition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from hashlib import blake2b
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.times import CLOCK_TOLERANCE, PLAUSIBLE_FROM, ClientTime
+
+
+class Source(StrEnum):
+    """Which format an event came in."""
+
+    LANGWATCH = "langwatch"
+    LUNARY = "lunary"
+
+
+class TimeStatus(IntEnum):
+    """What is known of an event's ``timestamp``; the values are those of the column's Enum8."""
+
+    CLIENT = 0
+    NONE = 1
+    PAST = 2
+    AHEAD = 3
+    OUT_OF_RANGE = 4
+
+
+class FeedbackEvent(NamedTuple):
+    """One act of feedback. Times are microseconds since 1970, UTC.
+
+    vote: in [-1, 1]; 0 = taken back; None = says nothing about the vote.
+    comment: "" = taken back; None = says nothing about the comment.
+    raw: the vendor's own JSON of this event, byte for byte, private keys in it blanked.
+    entry_id: where it lay in the stream; for tracing only, never for identity or order.
+    """
+
+    project_id: str
+    source: str
+    trace_id: str
+    dedupe_id: int
+    key_time: int
+    event_type: str
+    timestamp: int
+    time_status: int
+    received_at: int
+    version: int
+    vote: float | None
+    comment: str | None
+    metrics: Mapping[str, float]
+    details: Mapping[str, str | None]
+    user_id: str | None
+    thread_id: str | None
+    event_id: str | None
+    request_id: UUID
+    event_index: int
+    entry_id: str
+    raw: bytes
+
+
+COLUMNS = FeedbackEvent._fields
+
+
+class Receipt:
+    """What all events of one envelope share: who sent them, when the door took them, where they lay.
+
+    Built once an envelope, so that an event costs only its own fields.
+    """
+
+    __slots__ = ("entry_id", "project_id", "received_at", "request_id", "request_uuid", "source", "tenant", "version")
+
+    def __init__(self, *, project_id: str, source: str, request_id: bytes, received_at: int, entry_id: str) -> None:
+        self.project_id = project_id
+        self.source = source
+        self.request_id = request_id
+        self.request_uuid = UUID(bytes=request_id)
+        self.received_at = received_at
+        self.entry_id = entry_id
+        self.tenant = length_prefixed(project_id.encode()) + length_prefixed(source.encode())
+        self.version = (received_at << 64) | (int.from_bytes(request_id[:6], "big") >> 4 << 20)
+
+
+def length_prefixed(field: bytes) -> bytes:
+    """Makes a concatenation of fields unambiguous: no field can borrow from its neighbour."""
+    return len(field).to_bytes(4, "big") + field
+
+
+def canonical(
+    receipt: Receipt,
+    index: int,
+    raw: bytes,
+    *,
+    trace_id: str,
+    event_type: str,
+    time: ClientTime | None,
+    event_id: str | None = None,
+    touched: bytes = b"",
+    vote: float | None = None,
+    comment: str | None = None,
+    metrics: Mapping[str, float],
+    details: Mapping[str, str | None],
+    user_id: str | None = None,
+    thread_id: str | None = None,
+) -> FeedbackEvent:
+    """One event, with its identity (what makes two events the same) and its version (which of them stands).
+
+    Identity, the first that applies:
+    a client's own ``event_id``; the client's exact time with the event type (and ``touched``, the names of
+    the keys that a Lunary patch touches); else the request and the event's place in it.
+    ``key_time`` is a function of the identity, as ClickHouse needs it: the sorting key of a
+    ReplacingMergeTree is its definition of a duplicate.
+    """
+    received_at = receipt.received_at
+    trace = length_prefixed(trace_id.encode())
+    if event_id:
+        identity = b"id" + receipt.tenant + trace + length_prefixed(event_id.encode())
+        key_time = 0
+    elif time is not None:
+        identity = b"time" + receipt.tenant + trace + length_prefixed(event_type.encode())
+        identity += length_prefixed(time.exact) + touched
+        key_time = time.micros
+    else:
+        identity = b"request" + receipt.tenant + trace + length_prefixed(event_type.encode())
+        identity += receipt.request_id + index.to_bytes(4, "big")
+        key_time = received_at
+    timestamp, status = _placed(time, received_at)
+    return FeedbackEvent(
+        receipt.project_id,
+        receipt.source,
+        trace_id,
+        int.from_bytes(blake2b(identity, digest_size=16).digest(), "big"),
+        key_time,
+        event_type,
+        timestamp,
+        status,
+        received_at,
+        receipt.version | index,
+        vote,
+        comment,
+        metrics,
+        details,
+        user_id,
+        thread_id,
+        event_id,
+        receipt.request_uuid,
+        index,
+        receipt.entry_id,
+        raw,
+    )
+
+
+def _placed(time: ClientTime | None, received_at: int) -> tuple[int, int]:
+    """The column ``timestamp`` and what is known of it."""
+    if time is None:
+        return received_at, TimeStatus.NONE
+    if time.saturated:
+        return time.micros, TimeStatus.OUT_OF_RANGE
+    if time.micros < PLAUSIBLE_FROM:
+        return time.micros, TimeStatus.PAST
+    if time.micros > received_at + CLOCK_TOLERANCE:
+        return time.micros, TimeStatus.AHEAD
+    return time.micros, TimeStatus.CLIENT

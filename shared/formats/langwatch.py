@@ -1,0 +1,103 @@
+"""LangWatch's tracked event: its wire model, the check at the door, the translation for the worker."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import InvalidEventError
+from shared.events import FeedbackEvent, Receipt, canonical
+from shared.formats import zod
+from shared.formats.nodejson import loads
+from shared.times import ClientTime, from_millis
+
+THUMBS = "thumbs_up_down"
+_PROTOTYPE = "__proto__"
+"""JavaScript's own: the vendor drops such a key from metrics and details, so nobody ever had it."""
+
+
+class TrackEvent(BaseModel):
+    """One act of feedback on a trace. Fields that are not named here are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    trace_id: str = Field(description="The trace that is judged. Any string; it need not be known yet.")
+    event_type: str = Field(
+        description="`thumbs_up_down` (metric `vote` from -1 to 1; 0 takes it back), `selected_text` (metric "
+        "`text_length` above 0), `waited_to_finish` (metric `finished` from 0 to 1), or any name of your own."
+    )
+    metrics: dict[str, float] = Field(description="Numbers, by name. Zeros are kept.")
+    event_details: dict[str, str | None] = Field(default_factory=dict, description="Texts, by name.")
+    timestamp: float = Field(
+        default=math.nan, description="When it happened, in milliseconds since 1970. Absent: now."
+    )
+    event_id: str = Field(
+        default="", description="Names this event: the same id on the same trace again replaces it, never adds to it."
+    )
+    user_id: Any = Field(default=None, description="The end user, if a string.")
+    customer_id: Any = Field(default=None, description="The end user, if a string and `user_id` is not.")
+    thread_id: Any = Field(default=None, description="The conversation, if a string.")
+
+
+_validate = TrackEvent.__pydantic_validator__.validate_python
+
+
+def parse(body: bytes) -> tuple[TrackEvent, ClientTime | None]:
+    """Checks one request body by the vendor's contract.
+
+    Raises MalformedJSONError for what is no JSON, InvalidEventError with the vendor's sentence for what breaks a rule.
+    """
+    value = loads(body)
+    try:
+        event: TrackEvent = _validate(value)
+    except ValidationError:
+        raise InvalidEventError(zod.base_sentence(value)) from None
+    check = zod.PREDEFINED.get(event.event_type)
+    if check is not None and not check(event.metrics, event.event_details):
+        raise InvalidEventError(zod.predefined_sentence(event.event_type, event.metrics, event.event_details))
+    timestamp = event.timestamp
+    if timestamp != timestamp:  # noqa: PLR0124 -- NaN, which no JSON number is: absent
+        return event, None
+    if timestamp < 0:
+        raise InvalidEventError('Validation error: Too small: expected number to be >=0 at "timestamp"')
+    if math.isinf(timestamp):
+        raise InvalidEventError('Validation error: Invalid input: expected number, received number at "timestamp"')
+    return event, from_millis(timestamp)
+
+
+def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent:
+    """The canonical event. Raises as ``parse`` does, which cannot happen for what the door took."""
+    event, time = parse(raw)
+    details = event.event_details
+    metrics = event.metrics
+    if _PROTOTYPE in metrics:
+        del metrics[_PROTOTYPE]
+    if _PROTOTYPE in details:
+        del details[_PROTOTYPE]
+    vote = comment = None
+    if event.event_type == THUMBS:
+        vote = metrics["vote"]
+        comment = details.get("feedback")
+    if not all(map(math.isfinite, metrics.values())):
+        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return canonical(
+        receipt,
+        index,
+        raw,
+        trace_id=event.trace_id,
+        event_type=event.event_type,
+        time=time,
+        event_id=event.event_id or None,
+        vote=vote,
+        comment=comment,
+        metrics=metrics,
+        details=details,
+        user_id=_text(event.user_id) or _text(event.customer_id),
+        thread_id=_text(event.thread_id),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,174 @@
+"""Lunary's feedback event: reading one as its server would, and the translation for the worker.
+
+A Lunary feedback is a patch: it touches some keys of a run's feedback and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+from shared.errors import InvalidEventError
+from shared.events import FeedbackEvent, Receipt, canonical, length_prefixed
+from shared.formats.nodejson import compact, double, loads
+from shared.times import ClientTime, from_millis, from_text
+
+FEEDBACK = "feedback"
+_CARRIERS = frozenset({FEEDBACK, "chat"})
+_VOTES = {"up": 1.0, "down": -1.0, None: 0.0}
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_UUID_LENGTH = 36
+_WORD_BREAK = re.compile(r"[-_]([a-zA-Z])")
+
+
+class Patch(NamedTuple):
+    """What one event says: the keys it touches of the feedback of one run, camel-cased, with their JSON values."""
+
+    run_id: str
+    time: ClientTime | None
+    values: dict[str, Any]
+    user_id: str | None
+    thread_id: str | None
+    app_id: str | None
+
+
+def read(raw: bytes) -> Patch | None:
+    """The patch in one event, or None if it is not feedback or touches nothing.
+
+    Raises InvalidEventError where this event alone must fail, MalformedJSONError for what is no JSON.
+    """
+    event = loads(raw)
+    if not isinstance(event, dict):
+        raise InvalidEventError("event must be an object")
+    names = "".join(event)
+    if "_" in names or "-" in names:
+        event = {camel_case(name): value for name, value in event.items()}
+    name = event.get("event")
+    if not isinstance(name, str) or name not in _CARRIERS:
+        return None
+    run_id = event.get("runId")
+    if name == FEEDBACK and isinstance(run_id, str):
+        _check_run_id(run_id)
+    values = _patch_values(event, name)
+    if not values:
+        return None
+    if not isinstance(run_id, str):
+        raise InvalidEventError("runId must be a string")
+    if name != FEEDBACK:
+        _check_run_id(run_id)
+    app_id = event.get("appId")
+    if isinstance(app_id, str) and not is_uuid(app_id):
+        raise InvalidEventError(f'invalid input syntax for type uuid: "{app_id}"')
+    return Patch(
+        run_id.lower() if is_uuid(run_id) else run_id,
+        client_time(event.get("timestamp")),
+        values,
+        _text(event.get("userId")),
+        _text(event.get("parentRunId")),
+        _text(app_id),
+    )
+
+
+def _patch_values(event: dict[str, Any], name: str) -> dict[str, Any]:
+    feedback = event.get(FEEDBACK)
+    if feedback is None:
+        feedback = {}
+    elif not isinstance(feedback, dict):
+        raise InvalidEventError("feedback must be an object")
+    extra = event.get("extra") if name == FEEDBACK else None
+    if isinstance(extra, dict) and extra:
+        return {**camel_cased(feedback), **camel_cased(extra)}
+    for key, value in feedback.items():
+        if "_" in key or "-" in key or isinstance(value, dict | list):
+            return camel_cased(feedback)
+    return feedback
+
+
+def _check_run_id(run_id: str) -> None:
+    """A run id of 36 characters or none is taken for a UUID, and must be one; any other is taken as it is."""
+    if len(run_id) in (0, _UUID_LENGTH) and not is_uuid(run_id):
+        raise InvalidEventError(f'invalid input syntax for type uuid: "{run_id}"')
+
+
+def is_uuid(text: str) -> bool:
+    """8-4-4-4-12 hexadecimal digits, of either case."""
+    return len(text) == _UUID_LENGTH and _UUID.fullmatch(text) is not None
+
+
+def client_time(value: Any) -> ClientTime | None:
+    """What JavaScript's ``new Date(value)`` makes of a timestamp; None where it makes nothing of it.
+
+    Raises InvalidEventError for times before 1970 and infinite ones.
+    """
+    if isinstance(value, str):
+        return from_text(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return from_millis(double(value))
+    return None
+
+
+def camel_case(name: str) -> str:
+    """``-`` or ``_`` before a letter goes, and the letter becomes a capital: my_rating → myRating, x_1 stays."""
+    return _WORD_BREAK.sub(lambda found: found[1].upper(), name)
+
+
+def camel_cased(value: Any) -> Any:
+    """A JSON value with the keys of all its objects camel-cased, at any depth."""
+    if isinstance(value, dict):
+        return {
+            camel_case(key) if "_" in key or "-" in key else key: camel_cased(item)
+            if isinstance(item, dict | list)
+            else item
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [camel_cased(item) for item in value]
+    return value
+
+
+def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent | None:
+    """The canonical event, or None for what is not feedback. Raises as ``read`` does."""
+    patch = read(raw)
+    if patch is None:
+        return None
+    vote = comment = None
+    metrics: dict[str, float] = {}
+    details: dict[str, str | None] = {}
+    for key, value in patch.values.items():
+        if key == "thumb" and (value is None or isinstance(value, str)) and value in _VOTES:
+            vote = _VOTES[value]
+        elif key == "comment" and (value is None or isinstance(value, str)):
+            comment = value or ""
+        elif value is None or isinstance(value, str):
+            details[key] = value
+        else:
+            details[key] = _detail(value)
+            if isinstance(value, int | float) and key not in ("thumb", "comment"):
+                number = double(value)
+                if math.isfinite(number):
+                    metrics[key] = number
+    return canonical(
+        receipt,
+        index,
+        raw,
+        trace_id=patch.run_id,
+        event_type=FEEDBACK,
+        time=patch.time,
+        touched=b"".join([length_prefixed(key.encode()) for key in sorted(patch.values)]),
+        vote=vote,
+        comment=comment,
+        metrics=metrics,
+        details=details,
+        user_id=patch.user_id,
+        thread_id=patch.thread_id,
+    )
+
+
+def _detail(value: Any) -> str | None:
+    written = compact(value)
+    return None if written == "null" else written
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,94 @@
+"""Names of streams and groups, and the few commands that everyone who touches them must send alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+if TYPE_CHECKING:
+    from shared.settings import RedisSettings
+
+
+def connect(settings: RedisSettings) -> Redis:
+    """A client whose every reply is bounded in time. It connects when it is first used."""
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        health_check_interval=15,
+        protocol=2,
+    )
+
+
+def partitions(settings: RedisSettings) -> list[str]:
+    """The streams of the log. The braces are Redis Cluster's hash tag: each partition has its own slot."""
+    return [f"{settings.stream_name}:{{{i}}}" for i in range(settings.stream_partitions)]
+
+
+async def ensure_group(redis: Redis, stream: str, group: str) -> None:
+    """Creates the consumer group at 0 and the stream with it, if either is missing.
+
+    At 0, not at ``$``: what was appended before the first worker started must be delivered.
+    """
+    try:
+        await redis.xgroup_create(stream, group, id="0", mkstream=True)
+    except ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The state of the log. ``length`` is exact: entries leave the stream when they are acknowledged.
+
+    oldest: milliseconds since 1970 at which the oldest entry was appended; None when there is none.
+    """
+
+    length: int
+    pending: int
+    consumers: int
+    oldest: int | None
+
+
+async def backlog(redis: Redis, streams: list[str], group: str) -> Backlog:
+    """Sums over all partitions, in one round trip. Group and stream may be missing: that counts as empty."""
+    pipe = redis.pipeline(transaction=False)
+    for stream in streams:
+        pipe.xlen(stream)
+        pipe.xrange(stream, count=1)
+        pipe.xpending(stream, group)
+    replies = await pipe.execute(raise_on_error=False)
+    length = pending = 0
+    consumers: set[bytes] = set()
+    oldest: int | None = None
+    for count, first, summary in zip(replies[0::3], replies[1::3], replies[2::3], strict=True):
+        for reply in (count, first):
+            if isinstance(reply, Exception):
+                raise reply
+        length += count
+        if first:
+            appended = int(first[0][0].split(b"-")[0])
+            oldest = appended if oldest is None else min(oldest, appended)
+        if isinstance(summary, ResponseError):
+            if "NOGROUP" not in str(summary):
+                raise summary
+        else:
+            pending += summary["pending"]
+            consumers.update(consumer["name"] for consumer in summary["consumers"])
+    return Backlog(length, pending, len(consumers), oldest)
+
+
+async def settle(redis: Redis, stream: str, group: str, entry_ids: list[bytes]) -> int:
+    """Acknowledges and deletes entries in one MULTI; returns how many were still there.
+
+    Both or neither: after an XACK and a crash before the XDEL an entry would lie in no pending list and never
+    be claimed. Nothing in it allocates, so a full Redis can still drain.
+    """
+    pipe = redis.pipeline(transaction=True)
+    pipe.xdel(stream, *entry_ids)
+    pipe.xack(stream, group, *entry_ids)
+    deleted, _ = await pipe.execute()
+    return int(deleted)

@@ -1,0 +1,152 @@
+"""Logs and metrics of every process. Every metric name stands here, with its type and meaning."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+    from shared.settings import TelemetrySettings
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def configure_logging(settings: TelemetrySettings, service: str) -> None:
+    """Console on a terminal, JSON otherwise; the libraries' own records come out in the same shape."""
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Processor = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    structlog.configure(
+        processors=[
+            *common,
+            *([] if console else [structlog.processors.format_exc_info]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=common,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if console else [structlog.processors.format_exc_info]),
+                renderer,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+
+
+class _Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+class IngestMetrics(_Metrics):
+    """What the door counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests = Counter(
+            "plaudit_ingest_requests_total",
+            "Requests answered, by vendor and status code.",
+            ["source", "status"],
+            registry=self.registry,
+        )
+        self.events = Counter(
+            "plaudit_ingest_events_total",
+            "Events by outcome: accepted (appended to the log), skipped (not feedback), refused (contract).",
+            ["source", "outcome"],
+            registry=self.registry,
+        )
+        self.append_seconds = Histogram(
+            "plaudit_ingest_append_seconds",
+            "Time of one pipelined group of appends to Redis.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=self.registry,
+        )
+        self.append_entries = Histogram(
+            "plaudit_ingest_append_entries",
+            "Stream entries in one pipelined group of appends.",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            registry=self.registry,
+        )
+        self.waiting = Gauge(
+            "plaudit_ingest_waiting_requests", "Requests that wait for Redis to acknowledge.", registry=self.registry
+        )
+
+
+class WorkerMetrics(_Metrics):
+    """What a worker counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events = Counter(
+            "plaudit_events_total",
+            "Events by outcome: stored, redelivered, repeated (in one batch), corrected (in one batch), "
+            "skipped (the envelope held what is no feedback), dead_lettered.",
+            ["source", "outcome"],
+            registry=self.registry,
+        )
+        self.entries = Counter("plaudit_worker_entries_total", "Stream entries read.", registry=self.registry)
+        self.settled = Counter(
+            "plaudit_worker_settled_total", "Stream entries acknowledged and deleted.", registry=self.registry
+        )
+        self.inserts = Counter(
+            "plaudit_worker_inserts_total",
+            "Inserts into ClickHouse by result: ok, or the class of the error.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.insert_seconds = Histogram(
+            "plaudit_worker_insert_seconds",
+            "Time of one insert that succeeded.",
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=self.registry,
+        )
+        self.insert_rows = Histogram(
+            "plaudit_worker_insert_rows",
+            "Rows in one insert.",
+            buckets=(1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 50_000, 100_000),
+            registry=self.registry,
+        )
+        self.delay_seconds = Histogram(
+            "plaudit_delay_seconds",
+            "From the receipt of a request to its events being in ClickHouse: the delay that people see. "
+            "One observation an entry.",
+            buckets=(0.1, 0.25, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600),
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "plaudit_worker_batches_in_flight", "Batches on their way into ClickHouse.", registry=self.registry
+        )
+        self.circuit_open = Gauge(
+            "plaudit_worker_circuit_open",
+            "1 while inserts fail and are being retried; reading pauses meanwhile.",
+            registry=self.registry,
+        )
+
+
+def exception_fields(error: BaseException) -> dict[str, Any]:
+    """An error as log fields: its type and first line. Never more: a driver's message may quote data."""
+    text = str(error).partition("\n")[0]
+    return {"error": type(error).__name__, "reason": text[:300]}
