@@ -193,6 +193,67 @@ def doctor(as_json: JsonFlag = False) -> None:
     raise typer.Exit(1 if any(finding.level == "error" for finding in findings) else 0)
 
 
+@app.command()
+def loadgen(
+    events: Annotated[int, typer.Option(help="Acts of feedback in distinct requests.")] = 10_000,
+    rate: Annotated[float, typer.Option(help="Events a second, open loop; 0 = flat out.")] = 0.0,
+    connections: Annotated[int, typer.Option(help="Connections to the door.")] = 64,
+    mix: Annotated[str, typer.Option(help="Shares of the two formats.")] = "langwatch=0.6,lunary=0.4",
+    duplicates: Annotated[float, typer.Option(help="Share of requests that are sent again, byte for byte.")] = 0.1,
+    undo: Annotated[float, typer.Option(help="Share of acts that take a vote back.")] = 0.1,
+    corrections: Annotated[float, typer.Option(help="Share of acts that correct an earlier one.")] = 0.05,
+    lunary_batch: Annotated[
+        str | None, typer.Option(help="Sizes of Lunary requests and their weights; default: as the SDKs send.")
+    ] = None,
+    traces: Annotated[int | None, typer.Option(help="Traces that the acts fall on, some much more than others.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed sends the same requests.")] = 1,
+    processes: Annotated[int, typer.Option(help="Sending processes.")] = 1,
+    verify: Annotated[bool, typer.Option("--verify", help="Read ClickHouse afterwards and count.")] = False,
+    verify_timeout: Annotated[float, typer.Option(help="Seconds to wait for what was acknowledged.")] = 60.0,
+    verify_only: Annotated[Path | None, typer.Option(help="Judge the ledger of an earlier run; send nothing.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Keep what was sent and answered in this file, fsynced.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="As written by `plaudit up`: URLs and keys.")] = None,
+    ingest_url: Annotated[str | None, typer.Option(help="The door, where there is no ready file.")] = None,
+    clickhouse_url: Annotated[str | None, typer.Option(help="ClickHouse, to verify.")] = None,
+    project: Annotated[str | None, typer.Option(help="The project that the keys belong to.")] = None,
+    langwatch_key: Annotated[str | None, typer.Option(help="A LangWatch key.")] = None,
+    lunary_key: Annotated[str | None, typer.Option(help="A Lunary public key.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Sends feedback as people and SDKs do; with --verify counts what arrived: lost, doubled, wrong must be 0."""
+    from services.loadgen.main import run
+    from services.loadgen.options import DEFAULT_LUNARY_BATCH, LoadOptions
+    from services.standalone.data_folder import default_folder
+
+    if ready_file is None and ingest_url is None and verify_only is None:
+        ready_file = default_folder() / "ready.json"
+    options = LoadOptions(
+        events=events,
+        rate=rate,
+        connections=connections,
+        mix=mix,
+        lunary_batch=lunary_batch or DEFAULT_LUNARY_BATCH,
+        duplicates=duplicates,
+        undo=undo,
+        corrections=corrections,
+        traces=traces,
+        seed=seed,
+        processes=processes,
+        verify=verify,
+        verify_timeout=verify_timeout,
+        verify_only=verify_only,
+        ledger=ledger,
+        ready_file=ready_file,
+        ingest_url=ingest_url,
+        clickhouse_url=clickhouse_url,
+        project=project,
+        langwatch_key=langwatch_key,
+        lunary_key=lunary_key,
+        json=as_json,
+    )
+    raise typer.Exit(run(options, console))
+
+
 def _clickhouse() -> Client:
     from shared.storage import connect
 

@@ -103,7 +103,49 @@ class IngestSettings(_Settings):
         20_000, ge=1, description="Most requests waiting for Redis; beyond it 503 at once, so that memory is bounded."
     )
     ingest_append_timeout: float = Field(
-        10.0, gt=0, description="Seconds a request waits for Redis before it is answered 503."
+        10.0, gt=0, description="Seconds for one group of appends; then its requests are answered 503."
+    )
+    ingest_append_queue_bytes: int = Field(
+        128 * MIB, gt=0, description="Bytes of events waiting for Redis; beyond it 503 at once: memory is bounded."
+    )
+    ingest_append_lanes: int = Field(
+        2, ge=1, le=16, description="Groups of appends on their way at once: the next fills while one is answered."
+    )
+    ingest_events_limit: int = Field(
+        100_000, ge=1, le=2**20, description="Events of one Lunary request; more is 413. An SDK's burst has hundreds."
+    )
+    ingest_body_timeout: float = Field(
+        30.0, gt=0, description="Seconds for a request's body to arrive; then 408, so that slow senders hold nothing."
+    )
+    ingest_keep_alive: float = Field(
+        75.0, ge=1, description="Seconds an idle connection stays open; above the 60 s of common load balancers."
+    )
+    ingest_connections: int = Field(
+        10_000, ge=1, description="Connections at once; beyond it the server answers 503 itself."
+    )
+    ingest_drain_timeout: float = Field(
+        20.0, gt=0, description="Seconds that requests in flight get on SIGTERM; below the 30 s that Kubernetes grants."
+    )
+    ingest_drain_delay: float = Field(
+        0.0, ge=0, description="Seconds of red /health/ready before closing; set to what your balancer needs to notice."
+    )
+    ingest_rate_limit: float = Field(
+        0.0,
+        ge=0,
+        description="Requests a second of one project, by process; more is 429. 0: no limit, since SDKs "
+        "drop what is refused.",
+    )
+    ingest_rate_burst: float = Field(
+        10.0, ge=1, description="Seconds' worth of requests that a project may save up under the rate limit."
+    )
+    ingest_retry_after: int = Field(
+        2, ge=1, le=5, description="Seconds in the Retry-After of a 503: time for a Redis to fail over."
+    )
+    ingest_reader_clients: int = Field(
+        3, ge=1, le=32, description="ClickHouse connections for reading a run's feedback back."
+    )
+    ingest_reader_timeout: float = Field(
+        3.0, gt=0, description="Seconds for reading a run's feedback back; then 503, for that route alone."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -92,3 +92,31 @@ async def settle(redis: Redis, stream: str, group: str, entry_ids: list[bytes]) 
     pipe.xack(stream, group, *entry_ids)
     deleted, _ = await pipe.execute()
     return int(deleted)
+
+
+_RATES = "plaudit:{rates}"
+_RATE_TRUSTED_FOR = 10.0
+
+
+async def publish_rate(redis: Redis, consumer: str, rate: float, now: float) -> None:
+    """A worker tells how many entries a second it settles. ``now``: seconds since 1970."""
+    pipe = redis.pipeline(transaction=False)
+    pipe.hset(_RATES, consumer, f"{rate:.1f} {now:.1f}")
+    pipe.expire(_RATES, int(_RATE_TRUSTED_FOR) * 6)
+    await pipe.execute()
+
+
+async def drain_rate(redis: Redis, now: float) -> float:
+    """Entries a second that all workers together settle, as far as they told within the last seconds."""
+    told: Any = await redis.hgetall(_RATES)
+    total = 0.0
+    for report in told.values():
+        rate, at = report.split()
+        if now - float(at) <= _RATE_TRUSTED_FOR:
+            total += float(rate)
+    return total
+
+
+async def forget_rate(redis: Redis, consumer: str) -> None:
+    """A worker leaves."""
+    await redis.hdel(_RATES, consumer)

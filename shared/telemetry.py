@@ -90,6 +90,23 @@ class IngestMetrics(_Metrics):
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
             registry=self.registry,
         )
+        self.pressure = Gauge(
+            "plaudit_ingest_pressure",
+            "How near the nearest limit of backlog, Redis memory or age is; at 1 requests are refused.",
+            registry=self.registry,
+        )
+        self.refusing = Gauge(
+            "plaudit_ingest_refusing", "1 while requests are refused for backpressure.", registry=self.registry
+        )
+        self.spooled = Counter(
+            "plaudit_ingest_spooled_total", "Requests that went to the spool.", registry=self.registry
+        )
+        self.replayed = Counter(
+            "plaudit_ingest_replayed_total", "Requests that came from the spool into the log.", registry=self.registry
+        )
+        self.spool_bytes = Gauge(
+            "plaudit_ingest_spool_bytes", "Bytes in the spool, not yet in the log.", registry=self.registry
+        )
         self.waiting = Gauge(
             "plaudit_ingest_waiting_requests", "Requests that wait for Redis to acknowledge.", registry=self.registry
         )

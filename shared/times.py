@@ -17,10 +17,10 @@ from shared.errors import InvalidEventError
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-LATEST = int((datetime(2299, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - EPOCH) / _MICROSECOND)
+LATEST = (datetime(2299, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - EPOCH) // _MICROSECOND
 """The last instant of a DateTime64(6). Later ones are saturated to it (ClickHouse would wrap around)."""
 
-PLAUSIBLE_FROM = int((datetime(2015, 1, 1, tzinfo=UTC) - EPOCH) / _MICROSECOND)
+PLAUSIBLE_FROM = (datetime(2015, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
 """No LLM had feedback before: an earlier time is seconds sent as milliseconds, or a dead clock."""
 
 CLOCK_TOLERANCE = 300 * 1_000_000

@@ -48,13 +48,14 @@ def style_of(number: int) -> Style:
 
 def new_act(random: Random, run_id: str, style: Style, told: int | None) -> Act:
     """Thumbs and comments mostly; else what teams put beside them."""
+    chat = style is not Style.CURL and random.random() < 0.1
     return Act(
-        run_id.upper() if run_id[8] == "-" and random.random() < 0.05 else run_id,
+        run_id.upper() if _is_uuid(run_id) and random.random() < 0.05 else run_id,
         style,
         told,
         _PATCHES[int(random.random() * len(_PATCHES))](random),
-        {"source_page": "/chat", "thumb": _thumb(random)} if random.random() < 0.02 else None,
-        chat=style is not Style.CURL and random.random() < 0.1,
+        {"source_page": "/chat", "thumb": _thumb(random)} if not chat and random.random() < 0.02 else None,
+        chat=chat,
         user=f"user-{int(random.random() * 500)}" if random.random() < 0.2 else None,
         thread=f"99999999-0000-4000-8000-{int(random.random() * 500):012x}" if random.random() < 0.1 else None,
     )
@@ -187,3 +188,7 @@ _PATCHES: tuple[Callable[[Random], Patch], ...] = (
     _rating,
     lambda random: _anything(random) if random.random() < 0.3 else {"score": random.random() - 0.5},
 )
+
+
+def _is_uuid(run_id: str) -> bool:
+    return len(run_id) == 36

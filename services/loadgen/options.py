@@ -89,13 +89,12 @@ class LoadOptions:
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run sends, and where it reads back. Holds secrets: never printed whole."""
+    """Where a run sends. Holds secrets: never printed whole."""
 
     ingest_url: str
     project: str
     langwatch_key: str
     lunary_key: str
-    clickhouse_url: str | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -163,17 +162,26 @@ def find_target(options: LoadOptions) -> Target:
         raise OptionsError("no LangWatch key: give --keys langwatch=TOKEN, or a --ready-file")
     if not lunary_key and langwatch_share < 1:
         raise OptionsError("no Lunary key: give --keys lunary=TOKEN, or a --ready-file")
-    clickhouse_url = options.clickhouse_url or (ready.clickhouse_url if ready else None)
     project = options.project or (ready.project if ready else None)
-    if options.verify and (clickhouse_url is None or project is None):
-        raise OptionsError("--verify reads ClickHouse: give --clickhouse-url and --project, or a --ready-file")
+    if (options.verify or options.ledger) and project is None:
+        raise OptionsError("to verify, the project that the keys belong to must be known: give --project")
+    if options.verify:
+        find_clickhouse(options)
     return Target(
         ingest_url=ingest_url,
         project=project or "",
         langwatch_key=langwatch_key,
         lunary_key=lunary_key,
-        clickhouse_url=clickhouse_url,
     )
+
+
+def find_clickhouse(options: LoadOptions) -> str:
+    """Where to read back what was stored. Raises OptionsError if that was not said."""
+    if options.clickhouse_url:
+        return options.clickhouse_url
+    if options.ready_file is None:
+        raise OptionsError("verifying reads ClickHouse: give --clickhouse-url, or a --ready-file")
+    return _read_ready_file(options.ready_file).clickhouse_url
 
 
 def _read_ready_file(path: Path) -> _ReadyFile:

@@ -63,7 +63,7 @@ def make_plan(options: LoadOptions, *, run: str, started: int) -> Plan:
         traces=traces,
         lanes=lanes,
         langwatch=parse_mix(options.mix),
-        batch_sizes=tuple(tuple(size) for size in parse_batch_sizes(options.lunary_batch)),
+        batch_sizes=tuple((size.low, size.high, size.weight) for size in parse_batch_sizes(options.lunary_batch)),
         other=options.lunary_other,
         duplicates=options.duplicates,
         undo=options.undo,

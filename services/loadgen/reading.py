@@ -7,6 +7,7 @@ whoever checks the product must not inherit its mistakes.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -67,7 +68,7 @@ def read(source: str, raw: bytes) -> Reading | None:
 
 def _read_langwatch(told: dict[str, Any], raw: bytes) -> Reading:
     trace_id, event_type = _text(told["trace_id"]), _text(told["event_type"])
-    metrics = {_text(name): float(value) for name, value in told["metrics"].items()}
+    metrics = {_text(name): float(value) for name, value in told["metrics"].items() if math.isfinite(value)}
     details: dict[str, Detail] = {
         _text(name): None if value is None else _text(value) for name, value in told.get("event_details", {}).items()
     }
@@ -101,9 +102,11 @@ def _read_lunary(told: Any, raw: bytes) -> Reading | None:
     told = _camel_cased(told)
     if not isinstance(told, dict) or told.get("event") not in ("feedback", "chat"):
         return None
-    patch = {**(told.get("feedback") or {}), **(told.get("extra") or {})}
+    patch = dict(told.get("feedback") or {})
+    if told["event"] == "feedback" and isinstance(told.get("extra"), dict):
+        patch |= told["extra"]
     run_id = told.get("runId")
-    if not patch or not told.get("feedback") or not isinstance(run_id, str):
+    if not patch or not isinstance(run_id, str):
         return None
     trace_id = run_id.lower() if _UUID.fullmatch(run_id) else _text(run_id)
     vote, comment = None, None
@@ -115,7 +118,7 @@ def _read_lunary(told: Any, raw: bytes) -> Reading | None:
         elif name == "comment" and (value is None or isinstance(value, str)):
             comment = _text(value or "")
         else:
-            if isinstance(value, int | float) and name not in ("thumb", "comment"):
+            if isinstance(value, int | float) and name not in ("thumb", "comment") and math.isfinite(value):
                 metrics[_text(name)] = float(value)
             details[_text(name)] = _detail(value)
     moment = _moment(told.get("timestamp"))

@@ -9,9 +9,9 @@ _SHORT = (
     "wrong",
     "👍",
     "Спасибо, очень помогло",
-    "答案不对，请再试一次。",
+    "答案不对，请再试一次。",  # noqa: RUF001
     "שגיאה בתשובה — לא נכון",
-    "e\u0301galite\u0301 et 👩‍👩‍👧‍👦",
+    "e\u0301galite\u0301 et \U0001f469\u200d\U0001f469\u200d\U0001f467",
     'tab\tnew\nline\r\nand "quotes" with \\ back\\slashes',
     "'; DROP TABLE feedback_events; --",
     "FORMAT Values (1, 'x')",
@@ -24,7 +24,7 @@ _SHORT = (
 )
 _LINES = (
     "The first half answers the question, the second half makes up a source. ",
-    "Le résumé oublie l’exception du paragraphe 3. ",
+    "Le résumé oublie l’exception du paragraphe 3. ",  # noqa: RUF001
     "数字和表格不一致。",
 )
 

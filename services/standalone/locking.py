@@ -6,15 +6,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from shared.errors import PlauditError
+
 LOCK_NAME = "lock"
 
 
-class FolderLockedError(Exception):
+class FolderLockedError(PlauditError):
     """Another process holds the folder.
 
     Attributes:
         folder: The folder that was asked for.
         holder: Process id of the holder, or None where it could not be read.
+
     """
 
     def __init__(self, folder: Path, holder: int | None) -> None:
@@ -32,6 +35,7 @@ class FolderLock:
 
     Raises:
         FolderLockedError: Another process holds it.
+
     """
 
     def __init__(self, folder: Path) -> None:

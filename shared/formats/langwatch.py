@@ -30,9 +30,7 @@ class TrackEvent(BaseModel):
     )
     metrics: dict[str, float] = Field(description="Numbers, by name. Zeros are kept.")
     event_details: dict[str, str | None] = Field(default_factory=dict, description="Texts, by name.")
-    timestamp: float = Field(
-        default=math.nan, description="When it happened, in milliseconds since 1970. Absent: now."
-    )
+    timestamp: float = Field(default=math.nan, description="When it happened, in milliseconds since 1970. Absent: now.")
     event_id: str = Field(
         default="", description="Names this event: the same id on the same trace again replaces it, never adds to it."
     )

@@ -71,18 +71,23 @@ def read(raw: bytes) -> Patch | None:
 
 
 def _patch_values(event: dict[str, Any], name: str) -> dict[str, Any]:
-    feedback = event.get(FEEDBACK)
+    feedback: Any = event.get(FEEDBACK)
     if feedback is None:
         feedback = {}
     elif not isinstance(feedback, dict):
         raise InvalidEventError("feedback must be an object")
     extra = event.get("extra") if name == FEEDBACK else None
     if isinstance(extra, dict) and extra:
-        return {**camel_cased(feedback), **camel_cased(extra)}
-    for key, value in feedback.items():
-        if "_" in key or "-" in key or isinstance(value, dict | list):
-            return camel_cased(feedback)
-    return feedback
+        return {**_object_camel_cased(feedback), **_object_camel_cased(extra)}
+    return _object_camel_cased(feedback)
+
+
+def _object_camel_cased(value: dict[str, Any]) -> dict[str, Any]:
+    """``camel_cased`` for an object, without a copy where nothing changes: most feedback is one plain key."""
+    for key, item in value.items():
+        if "_" in key or "-" in key or isinstance(item, dict | list):
+            return {camel_case(name): camel_cased(inner) for name, inner in value.items()}
+    return value
 
 
 def _check_run_id(run_id: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from shared.errors import InvalidEventError, MalformedJSONError
 from shared.formats import lunary
-from shared.formats.nodejson import REFUSALS, check_depth, compact, double, loads
+from shared.formats.nodejson import REFUSALS, compact, double, loads
 from shared.formats.slices import elements, member
 
 MISSING_EVENTS = "Missing events payload."
@@ -27,12 +27,12 @@ _ESCAPED_PROTOTYPE = re.compile(rb"\\u00[2-7]", re.IGNORECASE)
 class Item(NamedTuple):
     """One event of a request.
 
-    index: its place in the request. run_id: the JSON of its ``runId`` as sent, None if it has none.
+    place: where it stands in the request. run_id: the JSON of its ``runId`` as sent, None if it has none.
     raw: its own bytes, if it is feedback to be kept; app_id: which key or project it names, then.
     error: why it fails, in words for the client. With neither raw nor error it is no feedback, and fine.
     """
 
-    index: int
+    place: int
     run_id: bytes | None
     raw: bytes | None
     app_id: str | None
@@ -160,6 +160,6 @@ def _in_time_order(judged: list[tuple[Item, float | None]]) -> list[Item]:
     for item, time in judged:
         if time is not None:
             latest = time
-        keyed.append((latest, item.index, item))
+        keyed.append((latest, item.place, item))
     keyed.sort(key=lambda entry: entry[:2])
     return [item for _, _, item in keyed]

@@ -7,6 +7,7 @@ mark, lone surrogate escapes) is checked in a copy of the same length without th
 from __future__ import annotations
 
 import re
+
 import msgspec
 
 from shared.errors import MalformedJSONError
@@ -117,4 +118,3 @@ def _end(match: re.Match[bytes] | None) -> int:
     if match is None:
         raise MalformedJSONError("not JSON")
     return match.end()
-

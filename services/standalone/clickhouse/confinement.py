@@ -9,9 +9,11 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 _GRANTS: Final = (
-    "GRANT CHECK, SHOW DATABASES, SHOW TABLES, SHOW COLUMNS, SHOW DICTIONARIES, SELECT, INSERT, ALTER, "
-    "CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, DROP, UNDROP TABLE, TRUNCATE, "
-    "OPTIMIZE, KILL QUERY, dictGet ON *.*",
+    (
+        "GRANT CHECK, SHOW DATABASES, SHOW TABLES, SHOW COLUMNS, SHOW DICTIONARIES, SELECT, INSERT, ALTER, "
+        "CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, DROP, UNDROP TABLE, TRUNCATE, "
+        "OPTIMIZE, KILL QUERY, dictGet ON *.*"
+    ),
     "GRANT SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM FLUSH, SYSTEM DROP CACHE, SYSTEM SYNC REPLICA ON *.*",
 )
 _ENGINES: Final = (
@@ -57,6 +59,7 @@ def config_xml(users_file: Path, max_memory: int) -> str:
     Args:
         users_file: Where :func:`users_xml` was written.
         max_memory: Bytes that all queries and caches together may take.
+
     """
     return (
         f"<clickhouse><users_config>{escape(str(users_file))}</users_config>"

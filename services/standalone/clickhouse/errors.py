@@ -56,6 +56,7 @@ class ClickHouseError(Exception):
 
     Attributes:
         code: ClickHouse's error number.
+
     """
 
     def __init__(self, code: int, text: str) -> None:

@@ -57,6 +57,7 @@ def check_statement(tokens: Sequence[Token]) -> None:
 
     Raises:
         ClickHouseError: ACCESS_DENIED, or SYNTAX_ERROR for more than one statement.
+
     """
     before: Token | None = None
     for index, token in enumerate(tokens):
@@ -117,6 +118,7 @@ def check_origin(host: str | None, origin: str | None, port: int) -> None:
 
     Raises:
         ClickHouseError: ACCESS_DENIED.
+
     """
     if origin is not None:
         raise _refuse("requests that carry an Origin header")

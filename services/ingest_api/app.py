@@ -1,0 +1,172 @@
+"""The door as an ASGI application: which path goes where."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from shared.telemetry import exception_fields
+
+from . import langwatch, openapi
+from .door import Door
+from .health import Health
+from .langwatch import LangWatchFace
+from .lunary import LunaryFace
+from .lunary_access import cors_headers, message_reply, preflight
+from .lunary_feedback import PATH as FEEDBACK_PATH
+from .lunary_feedback import LunaryFeedbackFace
+from .reader import FeedbackReader
+from .replies import Receive, Scope, Send, send_reply
+
+log = structlog.get_logger()
+
+Face = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Parts(NamedTuple):
+    """What the application is made of. ``duties`` run as long as it does: keys, appends, sweeps."""
+
+    door: Door
+    reader: FeedbackReader
+    health: Health
+    duties: Sequence[Callable[[], Awaitable[None]]]
+
+
+def create_app(parts: Parts) -> IngestApp:
+    return IngestApp(parts)
+
+
+class IngestApp:
+    """The vendors' paths are looked up in a dictionary and served without a framework between; all else is
+    Starlette's.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        ingest = LunaryFace(parts.door, legacy=False)
+        feedback = LunaryFeedbackFace(parts.door, parts.reader)
+        self._faces: Mapping[str, Mapping[str, Face]] = {
+            "/api/track_event": {"POST": LangWatchFace(parts.door, malformed={"message": "Bad request"})},
+            "/api/events/track": {"POST": LangWatchFace(parts.door, malformed={"error": "Bad request"})},
+            "/v1/runs/ingest": {"POST": ingest},
+            "/v1/runs/ingest/": {"POST": ingest},
+            "/api/report": {"POST": LunaryFace(parts.door, legacy=True)},
+        }
+        self._feedback: Mapping[str, Face] = {"GET": feedback.get, "PATCH": feedback.patch}
+        self._others = _starlette(parts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._others(scope, receive, send)
+            return
+        path = scope["path"]
+        methods = self._faces.get(path)
+        face = methods.get(scope["method"]) if methods is not None else None
+        try:
+            if face is not None:
+                await face(scope, receive, send)
+            else:
+                await self._serve_other(path, scope, receive, send)
+        except Exception as error:  # the last resort of a request, so that its client gets an answer in its format
+            log.exception("request_failed", path_known=methods is not None, **exception_fields(error))
+            await _apologize(path, scope, send)
+
+    async def _serve_other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if _is_lunary(path):
+            headers = dict(scope["headers"])
+            if method == "OPTIONS":
+                await send_reply(send, preflight(headers))
+            elif FEEDBACK_PATH.fullmatch(path) and (face := self._feedback.get(method)) is not None:
+                await face(scope, receive, send)
+            else:
+                await send_reply(send, message_reply(404, "Not Found", cors_headers(headers)))
+        elif path.startswith("/api/"):
+            await send_reply(send, langwatch.NOT_FOUND)
+        else:
+            await self._others(scope, receive, send)
+
+
+def _is_lunary(path: str) -> bool:
+    return path.startswith("/v1/") or path == "/api/report"
+
+
+async def _apologize(path: str, scope: Scope, send: Send) -> None:
+    if _is_lunary(path):
+        cors = cors_headers(dict(scope["headers"]))
+        await send_reply(send, message_reply(500, "Internal Server Error", cors))
+    else:
+        await send_reply(send, langwatch.FAILED)
+
+
+def _starlette(parts: Parts) -> Starlette:
+    described = openapi.document(_version())
+    page = openapi.page(described)
+
+    async def openapi_json(_request: Request) -> Response:
+        return JSONResponse(described)
+
+    async def docs(_request: Request) -> Response:
+        return HTMLResponse(page, headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"})
+
+    async def not_found(_request: Request, _error: Exception) -> Response:
+        return JSONResponse({"error": "Not Found"}, status_code=404)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with on_duty(parts):
+            yield
+
+    return Starlette(
+        routes=[
+            Route("/health/live", parts.health.live),
+            Route("/health/ready", parts.health.ready),
+            Route("/metrics", parts.health.metrics),
+            Route("/openapi.json", openapi_json),
+            Route("/docs", docs),
+        ],
+        exception_handlers={404: not_found},
+        lifespan=lifespan,
+    )
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("plaudit")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        return "0"
+
+
+@contextlib.asynccontextmanager
+async def on_duty(parts: Parts) -> AsyncIterator[None]:
+    """Runs the duties meanwhile. A duty that ends by itself ends the process: nothing works without it."""
+    tasks = [asyncio.ensure_future(duty()) for duty in parts.duties]
+    for task in tasks:
+        task.add_done_callback(_stop_if_dead)
+    # One turn of the loop, so that the duties have begun before the first request.
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        parts.reader.close()
+
+
+def _stop_if_dead(task: asyncio.Future[None]) -> None:
+    if task.cancelled():
+        return
+    error = task.exception()
+    log.error("duty_died", **(exception_fields(error) if error else {}))
+    os.kill(os.getpid(), signal.SIGTERM)

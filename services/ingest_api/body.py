@@ -1,0 +1,123 @@
+"""Reading a request's body: bounded in bytes and in time, inflated where the vendor inflates."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+
+from .replies import (
+    BROKEN_ENCODING,
+    TOO_LARGE,
+    TOO_SLOW,
+    UNKNOWN_ENCODING,
+    ClientGoneError,
+    Receive,
+    RefusedError,
+)
+
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_RAW_DEFLATE = -zlib.MAX_WBITS
+_SWEEP_SECONDS = 1.0
+
+
+class BodyReader:
+    """Reads bodies whole. ``timeout``: seconds for one to arrive. ``clock``: monotonic seconds.
+
+    One sweep a second looks for senders that are overdue, since a timer for each request would cost more than
+    the rest of the reading.
+    """
+
+    def __init__(self, timeout: float, clock: Callable[[], float]) -> None:
+        self._timeout = timeout
+        self._clock = clock
+        self._reading: dict[asyncio.Task[None], float] = {}
+        self._overdue: set[asyncio.Task[None]] = set()
+
+    async def read(self, receive: Receive, limit: int, content_length: bytes | None = None) -> bytes:
+        """Raises RefusedError beyond ``limit`` bytes or when the time is up, ClientGoneError if nobody is there."""
+        if content_length is not None and content_length.isdigit() and int(content_length) > limit:
+            raise RefusedError(TOO_LARGE)
+        task = asyncio.current_task()
+        assert task is not None, "requests are served in tasks"
+        self._reading[task] = self._clock() + self._timeout
+        try:
+            return await _collect(receive, limit)
+        except asyncio.CancelledError:
+            if task not in self._overdue:
+                raise
+            task.uncancel()
+            raise RefusedError(TOO_SLOW) from None
+        finally:
+            del self._reading[task]
+            self._overdue.discard(task)
+
+    def sweep(self) -> None:
+        """Interrupts those who have been reading for too long."""
+        now = self._clock()
+        for task, deadline in self._reading.items():
+            if deadline < now and task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+
+    async def run(self) -> None:
+        """Sweeps for ever; cancel to stop."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            self.sweep()
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientGoneError
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise RefusedError(TOO_LARGE)
+        return body
+    whole = bytearray(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGoneError
+        whole += message.get("body", b"")
+        if len(whole) > limit:
+            raise RefusedError(TOO_LARGE)
+    return bytes(whole)
+
+
+def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """A body by its Content-Encoding. Never holds more than ``limit`` bytes of output.
+
+    Raises RefusedError for an unknown encoding, a broken one, and for more than ``limit`` bytes.
+    """
+    match encoding.strip().lower():
+        case b"" | b"identity":
+            return body
+        case b"gzip" | b"x-gzip":
+            return _inflated(body, _GZIP_OR_ZLIB, limit)
+        case b"deflate":
+            # Some clients send zlib's format under this name, as the standard says, and some bare deflate.
+            looks_like_zlib = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
+            return _inflated(body, _GZIP_OR_ZLIB if looks_like_zlib else _RAW_DEFLATE, limit)
+        case _:
+            raise RefusedError(UNKNOWN_ENCODING)
+
+
+def _inflated(body: bytes, window_bits: int, limit: int) -> bytes:
+    output = bytearray()
+    while True:
+        stream = zlib.decompressobj(window_bits)
+        try:
+            output += stream.decompress(body, limit + 1 - len(output))
+        except zlib.error as error:
+            raise RefusedError(BROKEN_ENCODING, str(error)) from error
+        if len(output) > limit:
+            raise RefusedError(TOO_LARGE)
+        if not stream.eof:
+            raise RefusedError(BROKEN_ENCODING, "the compressed body ends too early")
+        # gzip files may be concatenated; anything else behind the end is ignored, as Node does.
+        body = stream.unused_data
+        if not body.startswith(b"\x1f\x8b"):
+            return bytes(output)

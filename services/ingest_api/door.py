@@ -1,0 +1,109 @@
+"""What every vendor's face needs to take a request in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from shared.envelope import RawEvent
+from shared.errors import StoreUnavailableError
+from shared.events import Source
+from shared.keyring import Keyring
+from shared.keys import Key
+from shared.settings import IngestSettings
+from shared.telemetry import IngestMetrics
+
+from .body import BodyReader
+from .minting import Minter, envelopes
+from .publisher import Appender
+from .rate import RateLimiter
+from .replies import UNAVAILABLE, RefusedError
+
+log = structlog.get_logger()
+
+_SHORTEST_SECRET = 16
+"""Keys shorter than this are no secrets, and blanking them could blank the words of the event itself."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of the hot path, as plain integers; folded into the metrics when those are read."""
+
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    events: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def fold(self, metrics: IngestMetrics) -> None:
+        requests, self.requests = self.requests, Counter()
+        events, self.events = self.events, Counter()
+        for (source, status), count in requests.items():
+            metrics.requests.labels(source, str(status)).inc(count)
+        for (source, outcome), count in events.items():
+            metrics.events.labels(source, outcome).inc(count)
+
+
+class Door:
+    """Keys, limits and the way into the log, put together once."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        keyring: Keyring,
+        bodies: BodyReader,
+        rate: RateLimiter,
+        minter: Minter,
+        appender: Appender,
+    ) -> None:
+        self.settings = settings
+        self.bodies = bodies
+        self.rate = rate
+        self.tally = Tally()
+        self._keyring = keyring
+        self._minter = minter
+        self._appender = appender
+
+    async def key(self, token: str) -> Key | None:
+        """The key of a token; None if there is none.
+
+        Raises RefusedError while that cannot be known: an unknown key may be a new one.
+        """
+        if found := self._keyring.find(token):
+            return found
+        try:
+            return await self._keyring.look_up(token)
+        except StoreUnavailableError as error:
+            raise self.unavailable("Authentication service error") from error
+
+    def known_key(self, token: str) -> Key | None:
+        """The key of a token as far as this process knows, for tokens that no permission hangs on."""
+        return self._keyring.find(token)
+
+    async def take(self, source: Source, events: Iterable[tuple[str, RawEvent]]) -> None:
+        """Puts events of one request, each with its project, into the log; returns when they are there.
+
+        Raises RefusedError when they are not.
+        """
+        made = envelopes(self._minter(), source, events, self.settings.ingest_part_bytes)
+        try:
+            await self._appender.append(made)
+        except StoreUnavailableError as error:
+            raise self.unavailable("The event could not be stored. Try again.") from error
+
+    def unavailable(self, message: str) -> RefusedError:
+        return RefusedError(UNAVAILABLE, message, retry_after=self.settings.ingest_retry_after)
+
+
+def blanked(raw: bytes, token: str, blank: bytes | None = None) -> bytes:
+    """``raw`` without the secret ``token``, whatever its case: in its place ``blank``, or as many asterisks."""
+    secret = token.encode("utf-8", "surrogateescape").lower()
+    if len(secret) < _SHORTEST_SECRET:
+        return raw
+    lowered = raw.lower()
+    position = lowered.find(secret)
+    while position >= 0:
+        end = position + len(secret)
+        raw = raw[:position] + (blank or b"*" * len(secret)) + raw[end:]
+        position = lowered.find(secret, end)
+    return raw

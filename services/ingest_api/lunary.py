@@ -1,0 +1,134 @@
+"""Lunary's face for events: ``POST /v1/runs/ingest``, and ``POST /api/report`` of old SDKs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from shared.envelope import RawEvent
+from shared.errors import InvalidEventError, MalformedJSONError
+from shared.events import Source
+from shared.formats.lunary import is_uuid
+from shared.formats.lunary_batch import MISSING_EVENTS, Item, split
+from shared.formats.nodejson import loads
+from shared.keys import Key, KeyKind
+
+from .body import inflate
+from .door import Door, blanked
+from .lunary_access import (
+    UnauthorizedError,
+    cors_headers,
+    lunary_key,
+    message_reply,
+    presented_token,
+    refusal_reply,
+    rehomed,
+    result_list,
+    value_reply,
+)
+from .replies import TOO_LARGE, ClientGoneError, Receive, RefusedError, Scope, Send, send_reply
+
+_NIL_UUID = b"00000000-0000-0000-0000-000000000000"
+_LARGE_BODY = 256 * 1024
+"""Bytes from which a body is cut in a thread, so that other requests are served meanwhile."""
+
+
+class LunaryFace:
+    """``legacy``: the old route, which knows its project from the body and answers without a wrapper."""
+
+    def __init__(self, door: Door, *, legacy: bool) -> None:
+        self._door = door
+        self._legacy = legacy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        cors = cors_headers(headers)
+        try:
+            answer = value_reply(await self._results(headers, receive), cors)
+        except RefusedError as refusal:
+            answer = refusal_reply(refusal, cors)
+        except UnauthorizedError as refusal:
+            answer = message_reply(refusal.status, refusal.message, cors)
+        except InvalidEventError as refusal:
+            answer = message_reply(400, refusal.message, cors)
+        except MalformedJSONError as refusal:
+            answer = message_reply(400, refusal.reason, cors)
+        except ClientGoneError:
+            return
+        self._door.tally.requests["lunary", answer.status] += 1
+        await send_reply(send, answer)
+
+    async def _results(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        if self._legacy:
+            body = await self._body(headers, receive)
+            token = _legacy_token(body)
+            key = await lunary_key(self._door, token)
+            return await self._take(body, key, token)
+        token = presented_token(headers)
+        key = await lunary_key(self._door, token)
+        self._door.rate.admit(key.project_ids[0])
+        body = await self._body(headers, receive)
+        return b'{"results":' + await self._take(body, key, token) + b"}"
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        limit = self._door.settings.ingest_body_limit_lunary
+        body = await self._door.bodies.read(receive, limit, headers.get(b"content-length"))
+        if encoding := headers.get(b"content-encoding"):
+            return await asyncio.to_thread(inflate, body, encoding, limit)
+        return body
+
+    async def _take(self, body: bytes, key: Key, token: str) -> bytes:
+        """Keeps what is feedback in ``body`` and gives the JSON of the results."""
+        items = split(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(split, body)
+        if len(items) > self._door.settings.ingest_events_limit:
+            raise RefusedError(TOO_LARGE, "too many events in one request")
+        events: list[tuple[str, RawEvent]] = []
+        results: list[tuple[bytes | None, str | None]] = []
+        for item in items:
+            error = item.error
+            if item.raw is not None:
+                error = self._keep(item, item.raw, key, token, events)
+            results.append((item.run_id, error))
+        if events:
+            await self._door.take(Source.LUNARY, events)
+        self._count(results, len(events))
+        return result_list(results)
+
+    def _keep(self, item: Item, raw: bytes, key: Key, token: str, events: list[tuple[str, RawEvent]]) -> str | None:
+        """Adds one event with its project to ``events``, or says what is wrong with it."""
+        project_id = key.project_ids[0]
+        if key.kind is KeyKind.LUNARY_PRIVATE:
+            raw = blanked(raw, token, _NIL_UUID)
+        if item.app_id is not None:
+            home = rehomed(self._door, key, item.app_id)
+            if home is None and not is_uuid(item.app_id):
+                return f'invalid input syntax for type uuid: "{item.app_id}"'
+            project_id = home or project_id
+            named = self._door.known_key(item.app_id.lower())
+            if named is not None and named.kind is not KeyKind.LUNARY_PUBLIC:
+                raw = blanked(raw, item.app_id, _NIL_UUID if is_uuid(item.app_id) else None)
+        events.append((project_id, RawEvent(item.place, raw)))
+        return None
+
+    def _count(self, results: list[tuple[bytes | None, str | None]], accepted: int) -> None:
+        refused = sum([error is not None for _, error in results])
+        tally = self._door.tally.events
+        tally["lunary", "accepted"] += accepted
+        tally["lunary", "refused"] += refused
+        tally["lunary", "skipped"] += len(results) - accepted - refused
+
+
+def _legacy_token(body: bytes) -> str:
+    """The project id that old SDKs put into their first event. It is the project's public key.
+
+    Raises InvalidEventError for what is no batch of events, UnauthorizedError where the first names no project.
+    """
+    value = loads(body) if body.strip() else None
+    events: Any = value.get("events") if isinstance(value, dict) else None
+    if not isinstance(events, list) or not events:
+        raise InvalidEventError(MISSING_EVENTS)
+    first = events[0]
+    token = (first.get("projectId") or first.get("app")) if isinstance(first, dict) else None
+    if not isinstance(token, str) or not is_uuid(token):
+        raise UnauthorizedError("Incorrect project id format", status=402)
+    return token

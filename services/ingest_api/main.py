@@ -1,0 +1,158 @@
+"""The door's process: reads the settings, puts the parts together, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+import uvloop
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from shared.keyring import Keyring, LoadKeys
+from shared.keys import KeyRecord
+from shared.keys_admin import KeyAdmin
+from shared.settings import ClickHouseSettings, IngestSettings, KeySettings, RedisSettings, TelemetrySettings
+from shared.storage import connect as connect_clickhouse
+from shared.streams import connect as connect_redis
+from shared.streams import partitions
+from shared.telemetry import IngestMetrics, configure_logging
+
+from .app import Parts, create_app
+from .body import BodyReader
+from .door import Door
+from .health import Health
+from .minting import Minter, system_randbytes
+from .publisher import Limits, Publisher
+from .rate import RateLimiter
+from .reader import FeedbackReader
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+log = structlog.get_logger()
+
+_YOUNG_OBJECTS = 20_000
+"""Allocations between collections: a request makes no cycles, so looking for them at Python's 700 is wasted time."""
+
+
+def run() -> None:
+    """``plaudit ingest``: serves until SIGTERM or SIGINT. Raises pydantic's ValidationError for bad settings."""
+    settings = IngestSettings()
+    telemetry = TelemetrySettings()
+    configure_logging(telemetry, "ingest")
+    parts = build_parts(settings, RedisSettings(), ClickHouseSettings(), KeySettings())
+    uvloop.run(serve(settings, parts))
+
+
+def build_parts(
+    settings: IngestSettings, redis_settings: RedisSettings, clickhouse: ClickHouseSettings, keys: KeySettings
+) -> Parts:
+    """Connects nothing yet: servers may come up later than the door."""
+    redis = connect_redis(redis_settings)
+    # A door that waits for retries is a door that holds requests: it answers 503 at once, and clients retry.
+    redis.set_retry(Retry(NoBackoff(), 0))
+    metrics = IngestMetrics()
+    keyring = Keyring(key_loader(clickhouse), redis, refresh=keys.keys_refresh, clock=time.monotonic)
+    bodies = BodyReader(settings.ingest_body_timeout, time.monotonic)
+    limits = Limits(
+        batch=settings.ingest_append_batch,
+        queue=settings.ingest_append_queue,
+        queue_bytes=settings.ingest_append_queue_bytes,
+        timeout=settings.ingest_append_timeout,
+        lanes=settings.ingest_append_lanes,
+    )
+    publisher = Publisher(redis, partitions(redis_settings), limits, metrics, clock=time.monotonic)
+    door = Door(
+        settings,
+        keyring,
+        bodies,
+        RateLimiter(settings.ingest_rate_limit, settings.ingest_rate_burst, time.monotonic),
+        Minter(time.time_ns, system_randbytes),
+        publisher,
+    )
+    quick = clickhouse.model_copy(
+        update={
+            "clickhouse_timeout": settings.ingest_reader_timeout,
+            "clickhouse_connect_timeout": settings.ingest_reader_timeout,
+        }
+    )
+    reader = FeedbackReader(
+        lambda: connect_clickhouse(quick), settings.ingest_reader_clients, settings.ingest_reader_timeout
+    )
+    health = Health(redis, keyring, publisher, door.tally, metrics)
+    return Parts(door, reader, health, (keyring.run, publisher.run, bodies.run))
+
+
+def key_loader(settings: ClickHouseSettings) -> LoadKeys:
+    """Reads the keys over one connection, opened anew after a failure."""
+    client: Client | None = None
+
+    def load() -> list[KeyRecord]:
+        nonlocal client
+        if client is None:
+            client = connect_clickhouse(settings)
+        try:
+            return KeyAdmin(client).records()
+        except BaseException:
+            client.close()
+            client = None
+            raise
+
+    return load
+
+
+class _Server(uvicorn.Server):
+    """Turns ``/health/ready`` red before it stops listening, so that a balancer can send requests elsewhere."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts, delay: float) -> None:
+        super().__init__(config)
+        self._health = parts.health
+        self._delay = delay
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._health.draining:
+            super().handle_exit(sig, frame)
+            return
+        self._health.draining = True
+        log.info("draining", signal=signal.Signals(sig).name)
+        stop = super().handle_exit
+        self._loop.call_soon_threadsafe(lambda: self._loop.call_later(self._delay, stop, sig, None))
+
+
+async def serve(settings: IngestSettings, parts: Parts) -> None:
+    """Serves until a signal, then finishes the requests in flight."""
+    # uvicorn raises the signals that it caught once more when it has stopped: they have done their work.
+    for caught in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(caught, lambda _signal, _frame: None)
+    config = uvicorn.Config(
+        create_app(parts),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.ingest_connections,
+        timeout_keep_alive=int(settings.ingest_keep_alive),
+        timeout_graceful_shutdown=int(settings.ingest_drain_timeout),
+        backlog=2048,
+    )
+    family = socket.AF_INET6 if ":" in settings.ingest_host else socket.AF_INET
+    listener = socket.create_server((settings.ingest_host, settings.ingest_port), family=family, backlog=2048)
+    log.info("ingest_listening", host=settings.ingest_host, port=listener.getsockname()[1])
+    server = _Server(config, parts, settings.ingest_drain_delay)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
+    await server.serve(sockets=[listener])
+    log.info("ingest_stopped")

@@ -1,0 +1,7 @@
+import pytest
+from shared.settings import ClickHouseSettings
+
+
+@pytest.fixture
+def database():
+    return ClickHouseSettings()
