@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,7 +174,7 @@ def status(as_json: JsonFlag = False) -> None:
     """Backlog, pending, dead letters, age of the oldest unprocessed entry, end-to-end delay."""
     from services.operate.status import render, take_status
 
-    state = asyncio.run(take_status(all_settings.RedisSettings(), all_settings.ClickHouseSettings()))
+    state = asyncio.run(take_status(*_servers()))
     if as_json:
         _print_json(state.as_dict())
     else:
@@ -185,7 +186,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     """Checks versions and settings of Redis and ClickHouse and says what to change."""
     from services.operate.doctor import examine, render
 
-    findings = asyncio.run(examine(all_settings.RedisSettings(), all_settings.ClickHouseSettings()))
+    findings = asyncio.run(examine(*_servers()))
     if as_json:
         _print_json([finding.as_dict() for finding in findings])
     else:
@@ -205,11 +206,18 @@ def loadgen(
     lunary_batch: Annotated[
         str | None, typer.Option(help="Sizes of Lunary requests and their weights; default: as the SDKs send.")
     ] = None,
-    traces: Annotated[int | None, typer.Option(help="Traces that the acts fall on, some much more than others.")] = None,
+    lunary_other: Annotated[
+        float, typer.Option(help="Share of the events in Lunary requests that are runs and chats without feedback.")
+    ] = 0.2,
+    traces: Annotated[
+        int | None, typer.Option(help="Traces that the acts fall on, some much more than others.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed sends the same requests.")] = 1,
     processes: Annotated[int, typer.Option(help="Sending processes.")] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Read ClickHouse afterwards and count.")] = False,
-    verify_timeout: Annotated[float, typer.Option(help="Seconds to wait for what was acknowledged.")] = 60.0,
+    verify_timeout: Annotated[float, typer.Option(help="Seconds to wait for what was acknowledged.")] = 120.0,
+    request_timeout: Annotated[float, typer.Option(help="Seconds after which an answer counts as lost.")] = 30.0,
+    patience: Annotated[float, typer.Option(help="Seconds without any connection after which to give up.")] = 120.0,
     verify_only: Annotated[Path | None, typer.Option(help="Judge the ledger of an earlier run; send nothing.")] = None,
     ledger: Annotated[Path | None, typer.Option(help="Keep what was sent and answered in this file, fsynced.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="As written by `plaudit up`: URLs and keys.")] = None,
@@ -223,16 +231,17 @@ def loadgen(
     """Sends feedback as people and SDKs do; with --verify counts what arrived: lost, doubled, wrong must be 0."""
     from services.loadgen.main import run
     from services.loadgen.options import DEFAULT_LUNARY_BATCH, LoadOptions
-    from services.standalone.data_folder import default_folder
+    from services.standalone.data_folder import READY_FILE, default_folder
 
-    if ready_file is None and ingest_url is None and verify_only is None:
-        ready_file = default_folder() / "ready.json"
+    if ready_file is None and ingest_url is None and clickhouse_url is None:
+        ready_file = default_folder() / READY_FILE
     options = LoadOptions(
         events=events,
         rate=rate,
         connections=connections,
         mix=mix,
         lunary_batch=lunary_batch or DEFAULT_LUNARY_BATCH,
+        lunary_other=lunary_other,
         duplicates=duplicates,
         undo=undo,
         corrections=corrections,
@@ -241,6 +250,8 @@ def loadgen(
         processes=processes,
         verify=verify,
         verify_timeout=verify_timeout,
+        request_timeout=request_timeout,
+        patience=patience,
         verify_only=verify_only,
         ledger=ledger,
         ready_file=ready_file,
@@ -257,7 +268,27 @@ def loadgen(
 def _clickhouse() -> Client:
     from shared.storage import connect
 
-    return connect(all_settings.ClickHouseSettings())
+    return connect(_servers()[1])
+
+
+def _servers() -> tuple[all_settings.RedisSettings, all_settings.ClickHouseSettings]:
+    """Where the environment says; where it is silent, the standalone stack on this machine, if one runs."""
+    from services.standalone.data_folder import READY_FILE, default_folder
+
+    found: dict[str, Any] = {}
+    ready_file = Path(os.environ.get(f"{all_settings.ENV_PREFIX}READY_FILE", default_folder() / READY_FILE))
+    if ready_file.exists():
+        found = json.loads(ready_file.read_text(encoding="utf-8"))
+    # What the environment says is left to it: an argument would win over it.
+    chosen = {
+        name: {name: found[name]}
+        if name in found and f"{all_settings.ENV_PREFIX}{name.upper()}" not in os.environ
+        else {}
+        for name in ("redis_url", "clickhouse_url")
+    }
+    return all_settings.RedisSettings(**chosen["redis_url"]), all_settings.ClickHouseSettings(
+        **chosen["clickhouse_url"]
+    )
 
 
 def _print_json(value: Any) -> None:

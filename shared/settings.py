@@ -179,10 +179,10 @@ class WorkerSettings(_Settings):
     )
     worker_retry_cap: float = Field(15.0, gt=0, description="Seconds between retries at most.")
     worker_claim_idle: float = Field(
-        60.0,
+        15.0,
         gt=0,
         description="Seconds after which an entry that nobody renewed is claimed from its consumer: how long what a "
-        "killed worker held waits. Longer than any pause of a healthy worker.",
+        "killed worker held waits. Longer than the pauses of a healthy worker; claiming too early costs only work.",
     )
     worker_claim_count: int = Field(500, ge=1, description="Entries in one claim; one by one took 26 times as long.")
     worker_max_deliveries: int = Field(

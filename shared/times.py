@@ -30,6 +30,15 @@ _LONGEST_TIME_TEXT = 100
 _SUB_MICROSECOND_DIGITS = re.compile(r"[.,]\d{6}(\d*[1-9])0*(?!\d)")
 
 
+_IN_PARENTHESES = re.compile(r"\([^()]*\)")
+_GREENWICH_BEFORE_OFFSET = re.compile(r"\b(?:GMT|UTC?)(?=[+-]\d)")
+_YEAR_OR_MONTH = re.compile(r"\d{4}(-\d\d)?", re.ASCII)
+_FAR_YEAR = re.compile(r"(?P<year>[+-]\d{6})(?P<rest>-\d\d-\d\d(?:T.*)?)", re.ASCII)
+_TWO_DEFAULTS = (datetime(2001, 1, 1, tzinfo=UTC), datetime(2002, 2, 2, tzinfo=UTC))
+_ZONES = dict(UTC=0, UT=0, GMT=0, Z=0, EST=-5, EDT=-4, CST=-6, CDT=-5, MST=-7, MDT=-6, PST=-8, PDT=-7)  # noqa: C408
+"""The zones that JavaScript knows by name, in hours east of Greenwich."""
+
+
 class ClientTime(NamedTuple):
     """An instant as the client told it.
 
@@ -66,19 +75,27 @@ def from_text(text: str) -> ClientTime | None:
     """
     if len(text) > _LONGEST_TIME_TEXT:
         return None
+    micros = _far_year(text) if text[:1] in ("+", "-") else _instant(text)
+    if micros is None:
+        return None
+    if micros < 0:
+        raise InvalidEventError("timestamp must not be before 1970")
+    whole, fraction = divmod(micros, 1000)
+    finer = _SUB_MICROSECOND_DIGITS.search(text)
+    exact = str(whole)
+    if fraction or finer:
+        exact = f"{whole}.{fraction:03d}{finer[1] if finer else ''}".rstrip("0")
+    return ClientTime(exact.encode(), min(micros, LATEST), saturated=micros > LATEST)
+
+
+def _instant(text: str) -> int | None:
     moment = _moment(text)
     if moment is None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    micros = (moment - EPOCH) // _MICROSECOND
-    if micros < 0:
-        raise InvalidEventError("timestamp must not be before 1970")
-    exact = f"{micros // 1000}.{micros % 1000:03d}"
-    if finer := _SUB_MICROSECOND_DIGITS.search(text):
-        exact += finer[1]
-    exact = exact.rstrip("0").rstrip(".")
-    return ClientTime(exact.encode(), min(micros, LATEST), saturated=micros > LATEST)
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _moment(text: str) -> datetime | None:
@@ -86,9 +103,43 @@ def _moment(text: str) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         pass
+    # JavaScript passes over what stands in parentheses, such as the zone's name that Date.toString() writes.
+    # dateutil reads GMT+0100 as POSIX does, an hour west; all others mean an hour east.
+    text = _GREENWICH_BEFORE_OFFSET.sub("", _IN_PARENTHESES.sub("", text))
+    if _YEAR_OR_MONTH.fullmatch(text):
+        text += "-01-01" if len(text) == 4 else "-01"
     try:
-        # Parts that the text leaves out are JavaScript's defaults, never today's date:
-        # the same text must always be the same instant.
-        return dateutil_parser.parse(text, default=datetime(2001, 1, 1, tzinfo=UTC))
+        # Parts that the text leaves out come from the default. A text that names no whole date is none:
+        # "10:00" would else be one and the same instant on every day.
+        moments = [dateutil_parser.parse(text, default=default, tzinfos=_zone_offset) for default in _TWO_DEFAULTS]
     except (ValueError, OverflowError, TypeError):
         return None
+    return moments[0] if moments[0] == moments[1] else None
+
+
+def _zone_offset(name: str | None, offset: int | None) -> int | None:
+    """Seconds east of Greenwich, for dateutil. Raises ValueError for a zone that JavaScript does not know."""
+    if offset is not None or name is None:
+        return offset
+    if name not in _ZONES:
+        raise ValueError(f"unknown zone {name}")
+    return _ZONES[name] * 3600
+
+
+def _far_year(text: str) -> int | None:
+    """Microseconds of JavaScript's form for years of six digits and a sign; None for any other text.
+
+    The calendar repeats every 400 years of 146,097 days, so the rest is read in a year that Python has.
+    """
+    found = _FAR_YEAR.fullmatch(text)
+    if found is None or found["year"] == "-000000":
+        return None
+    year = int(found["year"])
+    near = 2000 + year % 400
+    try:
+        moment = datetime.fromisoformat(f"{near}{found['rest']}")
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // _MICROSECOND + (year - near) // 400 * 146_097 * 86_400_000_000

@@ -12,6 +12,7 @@ from .replies import (
     TOO_SLOW,
     UNKNOWN_ENCODING,
     ClientGoneError,
+    Message,
     Receive,
     RefusedError,
 )
@@ -19,6 +20,10 @@ from .replies import (
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _SWEEP_SECONDS = 1.0
+_PATIENCE = 4
+"""A body up to so many times the limit is read to its end, and dropped: a client that is still sending when it is
+refused never reads why.
+"""
 
 
 class BodyReader:
@@ -36,8 +41,8 @@ class BodyReader:
 
     async def read(self, receive: Receive, limit: int, content_length: bytes | None = None) -> bytes:
         """Raises RefusedError beyond ``limit`` bytes or when the time is up, ClientGoneError if nobody is there."""
-        if content_length is not None and content_length.isdigit() and int(content_length) > limit:
-            raise RefusedError(TOO_LARGE)
+        if content_length is not None and content_length.isdigit() and int(content_length) > limit * _PATIENCE:
+            raise RefusedError(TOO_LARGE, close=True)
         task = asyncio.current_task()
         assert task is not None, "requests are served in tasks"
         self._reading[task] = self._clock() + self._timeout
@@ -47,7 +52,7 @@ class BodyReader:
             if task not in self._overdue:
                 raise
             task.uncancel()
-            raise RefusedError(TOO_SLOW) from None
+            raise RefusedError(TOO_SLOW, close=True) from None
         finally:
             del self._reading[task]
             self._overdue.discard(task)
@@ -83,8 +88,20 @@ async def _collect(receive: Receive, limit: int) -> bytes:
             raise ClientGoneError
         whole += message.get("body", b"")
         if len(whole) > limit:
+            await _discard(receive, message, len(whole), limit * _PATIENCE)
             raise RefusedError(TOO_LARGE)
     return bytes(whole)
+
+
+async def _discard(receive: Receive, message: Message, received: int, patience: int) -> None:
+    """Reads the rest of a body that is refused anyway, keeping nothing of it."""
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGoneError
+        received += len(message.get("body", b""))
+        if received > patience:
+            raise RefusedError(TOO_LARGE, close=True)
 
 
 def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:

@@ -154,7 +154,7 @@ def _refusal(refusal: RefusedError) -> Reply:
     headers = list(_HEADERS)
     if refusal.retry_after is not None:
         headers.append((b"retry-after", b"%d" % refusal.retry_after))
-    if status in (408, 413):
+    if refusal.close:
         headers.append(_CLOSE)
     return json_reply(status, {"error": error, "message": refusal.message or message}, headers)
 

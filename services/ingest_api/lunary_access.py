@@ -82,7 +82,7 @@ def refusal_reply(refusal: RefusedError, headers: list[Header]) -> Reply:
     if refusal.code == TOO_MANY_REQUESTS:
         return reply(429, _SLOW_DOWN, b"text/plain; charset=utf-8", headers)
     status, message = _REFUSALS[refusal.code]
-    if status in (408, 413):
+    if refusal.close:
         headers = [*headers, _CLOSE]
     return message_reply(status, refusal.message or message, headers)
 

@@ -127,9 +127,10 @@ class Publisher:
                 if not group:
                     continue
                 try:
-                    if connection is None:
-                        connection = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-                    await self._carry(connection, group)
+                    async with asyncio.timeout(self._limits.timeout):
+                        if connection is None:
+                            connection = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+                        await self._carry(connection, group)
                 except BaseException as error:
                     _refuse(group, StoreUnavailableError("redis", describe(error)))
                     if connection is not None:
@@ -156,28 +157,27 @@ class Publisher:
     async def _carry(self, connection: AbstractConnection, group: list[_Append]) -> None:
         started = self._clock()
         commands = b"".join([append.commands for append in group])
-        async with asyncio.timeout(self._limits.timeout):
-            try:
-                await connection.send_packed_command(commands)
-                first = await _read(connection)
-            except (RedisConnectionError, OSError):
-                # An idle connection may be found dead only now, for instance after a restart of Redis. Sending once
-                # more cannot double anything: the worker knows a request by its id.
-                await connection.disconnect(nowait=True)
-                await connection.send_packed_command(commands)
-                first = await _read(connection)
-            entries = 0
-            pending: _Read | None = first
-            for append in group:
-                failure = await _outcome(connection, append.replies, pending)
-                pending = None
-                if append.done.done():
-                    continue
-                if failure is None:
-                    entries += max(1, append.replies - 2)
-                    append.done.set_result(None)
-                else:
-                    append.done.set_exception(StoreUnavailableError("redis", describe(failure)))
+        try:
+            await connection.send_packed_command(commands)
+            first = await _read(connection)
+        except (RedisConnectionError, OSError):
+            # An idle connection may be found dead only now, for instance after a restart of Redis. Sending once
+            # more cannot double anything: the worker knows a request by its id.
+            await connection.disconnect(nowait=True)
+            await connection.send_packed_command(commands)
+            first = await _read(connection)
+        entries = 0
+        pending: _Read | None = first
+        for append in group:
+            failure = await _outcome(connection, append.replies, pending)
+            pending = None
+            if append.done.done():
+                continue
+            if failure is None:
+                entries += max(1, append.replies - 2)
+                append.done.set_result(None)
+            else:
+                append.done.set_exception(StoreUnavailableError("redis", describe(failure)))
         self._metrics.append_seconds.observe(self._clock() - started)
         self._metrics.append_entries.observe(entries)
 

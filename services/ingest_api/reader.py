@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 _QUERY = """
-SELECT e.raw, e.vote, e.comment, e.metrics, e.details
+SELECT tupleElement(e.standing, 1) AS raw, tupleElement(e.standing, 2) AS vote, tupleElement(e.standing, 3) AS comment,
+       tupleElement(e.standing, 4) AS metrics, tupleElement(e.standing, 5) AS details
 FROM (
-    SELECT dedupe_id, argMax((raw, vote, comment, metrics, details), version) AS standing,
-           standing.1 AS raw, standing.2 AS vote, standing.3 AS comment, standing.4 AS metrics, standing.5 AS details
+    SELECT dedupe_id, argMax(tuple(raw, vote, comment, metrics, details), version) AS standing
     FROM feedback_events
     WHERE project_id = {project:String} AND source = {source:String} AND trace_id = {trace:String}
     GROUP BY dedupe_id
 ) AS e
 INNER JOIN (
-    SELECT dedupe_id, min(first_received) AS first, max(standing) AS s,
-           if(isNull(s.client_time), first, least(assumeNotNull(s.client_time), first)) AS happened
+    SELECT dedupe_id, min(first_received) AS first, tupleElement(max(standing), 'client_time') AS client_time,
+           if(isNull(client_time), first, least(assumeNotNull(client_time), first)) AS happened
     FROM feedback_by_trace
     WHERE project_id = {project:String} AND source = {source:String} AND trace_id = {trace:String}
     GROUP BY dedupe_id

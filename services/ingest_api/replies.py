@@ -46,14 +46,15 @@ class RefusedError(Exception):
     """A request that is answered with an error, whichever vendor words it.
 
     code: what is wrong, from the vocabulary below. message: in words, where the vendor has no fixed ones.
-    retry_after: seconds, for the refusals that pass.
+    retry_after: seconds, for the refusals that pass. close: the rest of the request is not waited for.
     """
 
-    def __init__(self, code: str, message: str = "", *, retry_after: int | None = None) -> None:
+    def __init__(self, code: str, message: str = "", *, retry_after: int | None = None, close: bool = False) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.close = close
 
 
 TOO_LARGE = "too_large"

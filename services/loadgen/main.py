@@ -56,19 +56,20 @@ def _send_and_judge(options: LoadOptions, console: Console) -> int:
     plan = make_plan(options, run=secrets.token_hex(4), started=int((time.time() + building) * 1e6))
     if options.ledger:
         ledgers.begin(options.ledger, plan, target.project)
+    expected = round(plan.events * (1 + plan.duplicates))
     with _progress(console, hidden=options.json) as progress:
         build_bar = progress.add_task("building requests", total=plan.events)
         send_bar = progress.add_task("sending events", total=None)
         listener = Listener(
             built=lambda acts: progress.advance(build_bar, acts),
-            wait_for_start=lambda: progress.update(send_bar, total=plan.events),
+            wait_for_start=lambda: progress.update(send_bar, total=expected),
             sent=lambda acts: progress.advance(send_bar, acts),
         )
         assignments = [
             assign(options, plan, target, lanes) for lanes in deal_lanes(plan, min(options.processes, plan.lanes))
         ]
         parts = send_all(assignments, listener)
-        progress.update(send_bar, completed=plan.events)
+        progress.update(send_bar, completed=expected)
         sending = summed(parts)
         verdict = None
         if options.verify:

@@ -57,7 +57,7 @@ class LoadOptions:
     traces: int | None = None
     seed: int = 1
     verify: bool = False
-    verify_timeout: float = 60.0
+    verify_timeout: float = 120.0
     verify_only: Path | None = None
     request_timeout: float = 30.0
     patience: float = 120.0
@@ -151,7 +151,7 @@ def find_target(options: LoadOptions) -> Target:
     if ingest_url is None:
         raise OptionsError(
             "Where to? Give --ready-file FILE (the file that `plaudit up --ready-file FILE` writes), "
-            "or --ingest-url with --project and --keys, and --clickhouse-url to verify."
+            "or --ingest-url with --langwatch-key and --lunary-key, and --project with --clickhouse-url to verify."
         )
     if urlsplit(ingest_url).scheme != "http":
         raise OptionsError(f"--ingest-url must be http://host:port, not {ingest_url!r}")
@@ -159,9 +159,9 @@ def find_target(options: LoadOptions) -> Target:
     lunary_key = options.lunary_key or (ready.keys.lunary_public if ready else "")
     langwatch_share = parse_mix(options.mix)
     if not langwatch_key and langwatch_share > 0:
-        raise OptionsError("no LangWatch key: give --keys langwatch=TOKEN, or a --ready-file")
+        raise OptionsError("no LangWatch key: give --langwatch-key TOKEN, or a --ready-file")
     if not lunary_key and langwatch_share < 1:
-        raise OptionsError("no Lunary key: give --keys lunary=TOKEN, or a --ready-file")
+        raise OptionsError("no Lunary key: give --lunary-key TOKEN, or a --ready-file")
     project = options.project or (ready.project if ready else None)
     if (options.verify or options.ledger) and project is None:
         raise OptionsError("to verify, the project that the keys belong to must be known: give --project")

@@ -42,6 +42,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Acts of feedback in the distinct requests of a lane; all lanes add up to ``events``."""
         return share(self.events, self.lanes, lane)
 
+    def lane_langwatch_events(self, lane: int) -> int:
+        """How many of ``lane_events`` are LangWatch's; all lanes add up to the share of the run."""
+        before = lane * (self.events // self.lanes) + min(lane, self.events % self.lanes)
+        after = before + self.lane_events(lane)
+        return round(self.langwatch * after) - round(self.langwatch * before)
+
     def lane_traces(self, lane: int) -> int:
         return share(self.traces, self.lanes, lane)
 
@@ -51,10 +57,19 @@ def share(total: int, parts: int, part: int) -> int:
     return total // parts + (part < total % parts)
 
 
+_LEAST_LANE = 16
+"""Requests of a lane at the least, so that its traces recur and its repetitions have something to come after."""
+
+
 def make_plan(options: LoadOptions, *, run: str, started: int) -> Plan:
     """Enough lanes to keep all connections busy, but each long enough for Lunary's batches and for traces to recur."""
     traces = options.traces or max(1, options.events // 4)
-    lanes = max(1, min(options.connections * 4, options.events // 64, traces, _MOST_LANES))
+    sizes = parse_batch_sizes(options.lunary_batch)
+    batch = sum(size.weight * (size.low + size.high) / 2 for size in sizes) / sum(size.weight for size in sizes)
+    langwatch = parse_mix(options.mix)
+    lunary_events = options.events * (1 - langwatch) / (1 - options.lunary_other)
+    requests = options.events * langwatch + lunary_events / batch
+    lanes = max(1, min(options.connections * 4, int(requests) // _LEAST_LANE, traces, _MOST_LANES))
     return Plan(
         run=run,
         seed=options.seed,
@@ -62,8 +77,8 @@ def make_plan(options: LoadOptions, *, run: str, started: int) -> Plan:
         events=options.events,
         traces=traces,
         lanes=lanes,
-        langwatch=parse_mix(options.mix),
-        batch_sizes=tuple((size.low, size.high, size.weight) for size in parse_batch_sizes(options.lunary_batch)),
+        langwatch=langwatch,
+        batch_sizes=tuple((size.low, size.high, size.weight) for size in sizes),
         other=options.lunary_other,
         duplicates=options.duplicates,
         undo=options.undo,

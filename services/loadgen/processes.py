@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Sequence
@@ -111,7 +112,9 @@ def _work(assignment: Assignment, pipe: Connection) -> None:
         wait_for_start=wait_for_start,
         sent=lambda acts: pipe.send(_Progress(acts)),
     )
-    try:
-        pipe.send(send(assignment, listener))
-    except OptionsError as error:
-        pipe.send(_Failed(str(error)))
+    # A broken pipe means that the parent is dead; its ledger, if any, tells what was sent.
+    with contextlib.suppress(OSError):
+        try:
+            pipe.send(send(assignment, listener))
+        except OptionsError as error:
+            pipe.send(_Failed(str(error)))

@@ -93,5 +93,10 @@ async def _report(driver: Driver, listener: Listener) -> None:
     while True:
         await asyncio.sleep(_REPORT_EVERY)
         total = driver.sent.acts.total()
-        listener.sent(total - told)
+        try:
+            listener.sent(total - told)
+        except OSError:
+            # Nobody listens any more: whoever started the run is dead, so nobody will judge what comes.
+            driver.stop()
+            return
         told = total

@@ -131,16 +131,18 @@ def lane_steps(plan: Plan, lane: int) -> Iterator[Step]:
     """
     random = Random(f"{plan.seed}/{lane}")  # noqa: S311 - reproducible on purpose
     langwatch, lunary = _LangWatchLane(plan, lane, random), _LunaryLane(plan, lane, random)
-    wanted = plan.lane_events(lane)
-    done = by_langwatch = number = 0
+    by_langwatch = plan.lane_langwatch_events(lane)
+    by_lunary = plan.lane_events(lane) - by_langwatch
+    langwatch_left, lunary_left, number = by_langwatch, by_lunary, 0
     repeats: dict[int, list[Step]] = {}
-    while done < wanted:
-        if by_langwatch < plan.langwatch * (done + 1):
+    while langwatch_left or lunary_left:
+        # Whichever is further behind.
+        if langwatch_left * by_lunary >= lunary_left * by_langwatch and langwatch_left:
             step = langwatch.step()
-            by_langwatch += 1
+            langwatch_left -= 1
         else:
-            step = lunary.step(wanted - done)
-        done += step.acts
+            step = lunary.step(lunary_left)
+            lunary_left -= step.acts
         copies = 1
         if random.random() < plan.duplicates:
             draw = random.random()

@@ -12,6 +12,7 @@ from shared.keys import KeyKind
 from shared.keys_admin import mint
 
 _SECRET_BYTES: Final = 24
+READY_FILE: Final = "ready.json"
 
 
 class BrokenCredentialsError(PlauditError):

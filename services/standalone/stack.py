@@ -1,6 +1,8 @@
 """Starting the whole pipeline, in the order that it needs."""
 
 import asyncio
+import contextlib
+import importlib
 import os
 import subprocess
 from collections.abc import Mapping
@@ -96,8 +98,11 @@ async def start_stack(plan: Plan, supervisor: Supervisor) -> Running:
     backends, servers = _servers(plan)
     for spec in servers:
         supervisor.start(spec)
+    # The client imports pandas, where it is installed, at its first insert: a second that fits into the wait.
+    warm = asyncio.create_task(asyncio.to_thread(_warm_up))
     await supervisor.wait_ready(*(spec.name for spec in servers))
     await _migrate(backends)
+    await warm
     await asyncio.to_thread(_make_keys, backends.clickhouse_url, plan.credentials)
     metrics = {f"worker-{number}": free_port() for number in range(1, plan.workers + 1)}
     specs = [
@@ -153,6 +158,11 @@ async def _migrate(backends: Backends) -> None:
         raise
     if process.returncode != os.EX_OK:
         raise MigrationFailedError(f"the migrations failed:\n{output.decode(errors='replace').strip()}")
+
+
+def _warm_up() -> None:
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pandas")
 
 
 def _make_keys(clickhouse_url: str, credentials: Credentials) -> None:

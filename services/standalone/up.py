@@ -13,7 +13,7 @@ import structlog
 from rich.console import Console
 
 from services.standalone import banner
-from services.standalone.data_folder import default_folder, load_credentials, write_private
+from services.standalone.data_folder import READY_FILE, default_folder, load_credentials, write_private
 from services.standalone.locking import FolderLock
 from services.standalone.ports import PortWish, settle_ports
 from services.standalone.stack import (
@@ -60,10 +60,13 @@ class UpOptions:
 
 
 class _ReadyFile:
-    """The ready file, written again whenever a child has got another process id."""
+    """The ready file, written again whenever a child has got another process id.
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    One where the user wants it, and always one in the data folder, where the other commands look.
+    """
+
+    def __init__(self, *paths: Path | None) -> None:
+        self._paths = [path for path in paths if path is not None]
         self._running: Running | None = None
         self.remove()
 
@@ -72,13 +75,14 @@ class _ReadyFile:
         self.update(pids)
 
     def update(self, pids: Mapping[str, int]) -> None:
-        if self._path is not None and self._running is not None:
-            write_private(self._path, json.dumps(self._running.as_json(pids), indent=2) + "\n")
+        if self._running is not None:
+            for path in self._paths:
+                write_private(path, json.dumps(self._running.as_json(pids), indent=2) + "\n")
 
     def remove(self) -> None:
         self._running = None
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        for path in self._paths:
+            path.unlink(missing_ok=True)
 
 
 class _StopSignal:
@@ -116,7 +120,7 @@ async def run_up(options: UpOptions, console: Console) -> int:
 
 async def _run_locked(folder: Path, options: UpOptions, console: Console) -> int:
     plan = _plan(folder, options)
-    ready_file = _ReadyFile(options.ready_file)
+    ready_file = _ReadyFile(options.ready_file, folder / READY_FILE)
     supervisor = Supervisor(on_change=ready_file.update)
     stop = _StopSignal(supervisor)
     starting = asyncio.create_task(start_stack(plan, supervisor))

@@ -6,6 +6,7 @@ A read returns as soon as one entry is there, so a read is no batch: under a tri
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -127,8 +128,15 @@ class Batcher:
     async def _fly(self, batch: Batch) -> None:
         try:
             await self._flush(batch)
-        except Exception as error:
-            log.exception("batch_failed", entries=len(batch.entries), **exception_fields(error))
+        except Exception as error:  # noqa: BLE001 -- the entries stay pending, the next batch goes on
+            # Where, not the whole trace: a trace quotes what people wrote.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            log.error(
+                "batch_failed",
+                entries=len(batch.entries),
+                at=f"{where.filename}:{where.lineno}",
+                **exception_fields(error),
+            )
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)

@@ -18,32 +18,34 @@ log = structlog.get_logger()
 
 
 class Circuit:
-    """``fault`` is what keeps it open, None when closed."""
+    """Open while any of the writes under way is in trouble, so that one that succeeds does not hush one that hangs."""
 
     def __init__(self, metrics: WorkerMetrics) -> None:
         self._metrics = metrics
-        self.fault: Fault | None = None
+        self._troubles: dict[object, Fault] = {}
         self._opened = asyncio.Event()
-        self._closed = asyncio.Event()
-        self._closed.set()
 
-    def report(self, fault: Fault | None) -> None:
-        """Every failed attempt, and with None every success."""
-        if fault == self.fault:
-            return
-        self.fault = fault
-        self._metrics.circuit_open.set(0 if fault is None else 1)
+    @property
+    def fault(self) -> Fault | None:
+        """What keeps it open: of the write that is longest in trouble. None when closed."""
+        return next(iter(self._troubles.values()), None)
+
+    def report(self, write: object, fault: Fault | None) -> None:
+        """Every failed attempt of a write, and with None its success or end."""
+        before = self.fault
         if fault is None:
+            self._troubles.pop(write, None)
+        else:
+            self._troubles[write] = fault
+        if self.fault is before:
+            return
+        self._metrics.circuit_open.set(0 if self.fault is None else 1)
+        if self.fault is None:
             self._opened.clear()
-            self._closed.set()
             log.info("circuit_closed")
         else:
-            self._closed.clear()
             self._opened.set()
-            log.warning("circuit_open", fault=fault)
-
-    async def wait_closed(self) -> None:
-        await self._closed.wait()
+            log.warning("circuit_open", fault=self.fault)
 
     async def wait_opened(self) -> None:
         await self._opened.wait()

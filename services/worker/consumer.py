@@ -1,7 +1,8 @@
 """Reading the log with FastStream: a broker whose reads survive what happens to Redis.
 
 FastStream 0.7 stops a subscriber for good when its group is gone, sleeps 5 s after any error, and reads a fixed count
-whatever the entries weigh. All three are decided in one command, XREADGROUP, so that command is what we replace.
+whatever the entries weigh. It creates groups at ``$`` and does not start while Redis is away. All of this is decided in
+three commands, so those are what we replace.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from shared.storage import describe
 from shared.streams import ensure_group, partitions
 
 from .entries import Entry, read_entry
+from .read_size import ReadSize
 
 log = structlog.get_logger()
 
@@ -33,45 +35,51 @@ TakeEntries = Callable[[list[Entry]], Awaitable[None]]
 _PAUSE_AFTER_ERROR = 0.5
 """Seconds. Redis restarts within one; a closed port answers at once, so this also bounds the rate of attempts."""
 
+_SPARE_CONNECTIONS = 4
+
 
 class LogReader(Redis):
     """A Redis client whose XREADGROUP makes the group again where it is gone, waits out an absent server, and aims at
-    a number of bytes: an entry may weigh 100 bytes or half a megabyte, and a read is held in memory whole.
+    a number of bytes.
     """
 
-    bytes_a_read = 0
-    _entry_size = 1024.0
+    read_size: ReadSize
 
+    @override
+    async def ping(self, **kwargs: Any) -> bool:
+        """FastStream gives up a start where no answer comes within 3 s; our reads wait for as long as it takes."""
+        return True
+
+    @override
+    async def xgroup_create(self, name: Any, groupname: Any, *_: Any, **options: Any) -> Any:
+        """At 0 whatever FastStream asks for: what was appended before the group was there must be delivered."""
+        while True:
+            try:
+                return await super().xgroup_create(name, groupname, id="0", mkstream=True)
+            except (RedisError, OSError) as error:
+                if "BUSYGROUP" in str(error):
+                    raise
+                await self._wait_out(error)
+
+    @override
     async def xreadgroup(self, *args: Any, **options: Any) -> Any:
-        fitting = max(1, int(self.bytes_a_read / self._entry_size))
-        options["count"] = min(options.get("count") or fitting, fitting)
-        group, streams = options["groupname"], options["streams"]
+        options["count"] = self.read_size.count(options["count"])
         try:
             reply: Any = await super().xreadgroup(*args, **options)
-        except ResponseError as error:
-            if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
-                await self._wait_out(error)
-                return []
-            return await self._make_groups(group, streams)
         except (RedisError, OSError) as error:
-            await self._wait_out(error)
+            if isinstance(error, ResponseError) and str(error).startswith(("NOGROUP", "UNBLOCKED")):
+                await self._make_groups(options["groupname"], options["streams"])
+            else:
+                await self._wait_out(error)
             return []
         for _, entries in reply:
-            if entries:
-                size = sum(len(value) for _, fields in entries for value in fields.values()) / len(entries)
-                # Follows larger entries at once, smaller ones gradually: the limit is there for the large.
-                self._entry_size = max(size, 0.8 * self._entry_size + 0.2 * size, 1.0)
+            self.read_size.learn(entries)
         return reply
 
-    async def _make_groups(self, group: str, streams: dict[str, str]) -> list[Any]:
-        try:
-            for stream in streams:
-                await ensure_group(self, stream, group)
-        except (RedisError, OSError) as error:
-            await self._wait_out(error)
-        else:
-            log.warning("group_made_again", group=group, streams=list(streams))
-        return []
+    async def _make_groups(self, group: str, streams: dict[str, str]) -> None:
+        for stream in streams:
+            await ensure_group(self, stream, group)
+        log.warning("group_made_again", group=group, streams=list(streams))
 
     async def _wait_out(self, error: Exception) -> None:
         log.warning("log_not_read", retry_in=_PAUSE_AFTER_ERROR, reason=describe(error))
@@ -79,14 +87,14 @@ class LogReader(Redis):
 
 
 class _ReaderState(RedisConnectionState):
-    def __init__(self, options: dict[str, Any], bytes_a_read: int) -> None:
+    def __init__(self, options: dict[str, Any], read_size: ReadSize) -> None:
         super().__init__(options)
-        self._bytes_a_read = bytes_a_read
+        self._read_size = read_size
 
     async def connect(self) -> Redis:
-        client = LogReader(connection_pool=ConnectionPool(**self._options))
+        client = LogReader(connection_pool=ConnectionPool(**self._options, protocol=2))
         client.auto_close_connection_pool = True
-        client.bytes_a_read = self._bytes_a_read
+        client.read_size = self._read_size
         self._client = client
         self._connected = True
         return client
@@ -95,15 +103,15 @@ class _ReaderState(RedisConnectionState):
 class LogBroker(RedisBroker):
     """FastStream's Redis broker on a LogReader."""
 
-    def __init__(self, url: str, *, bytes_a_read: int, **options: Any) -> None:
-        self._bytes_a_read = bytes_a_read
+    def __init__(self, url: str, *, read_size: ReadSize, **options: Any) -> None:
+        self._read_size = read_size
         super().__init__(url, **options)
 
     @override
     def _make_connection_state(
         self, connection_options: dict[str, Any], kwargs: dict[str, Any]
     ) -> RedisConnectionState:
-        return _ReaderState(connection_options, self._bytes_a_read)
+        return _ReaderState(connection_options, self._read_size)
 
 
 async def _as_message(raw: Any) -> RedisBatchStreamMessage:
@@ -130,11 +138,12 @@ def build_broker(redis: RedisSettings, worker: WorkerSettings, consumer: str, ta
     """
     broker = LogBroker(
         redis.redis_url.get_secret_value(),
-        bytes_a_read=worker.worker_read_bytes,
+        # All readers may hold a read at once, waiting for room in a batch; and each blocks a connection.
+        read_size=ReadSize(worker.worker_read_bytes // redis.stream_partitions),
+        max_connections=redis.stream_partitions + _SPARE_CONNECTIONS,
         # A read blocks on purpose; its reply is due only after that.
         socket_timeout=worker.worker_read_block + redis.redis_timeout,
         socket_connect_timeout=redis.redis_timeout,
-        protocol=2,
         apply_types=False,
         logger=None,
     )

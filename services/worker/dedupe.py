@@ -88,8 +88,6 @@ class RedeliveryWindow:
 
     async def _forget_oldest(self, prefix: str, buckets: list[int]) -> None:
         """Deletes whole buckets, oldest first, until the rest fit."""
-        if len(buckets) <= 1:
-            return
         pipe = self._redis.pipeline(transaction=False)
         for bucket in buckets:
             pipe.scard(prefix + str(bucket))

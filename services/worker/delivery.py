@@ -6,8 +6,8 @@ Whatever dies in between, the entries are still pending in the log, and doing th
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import TYPE_CHECKING
 
 import structlog
@@ -61,16 +61,22 @@ class Delivery:
         self._backoff = backoff
         self._wall_clock = wall_clock
 
-    def now(self) -> int:
-        """Microseconds since 1970."""
-        return self._wall_clock()
-
     async def deliver(self, batch: Batch) -> None:
         """Returns when every entry is settled, or has been left pending because its dead letters had no place."""
         try:
             await self._deliver(batch.entries)
         finally:
             self._holdings.release(batch.entries)
+
+    async def give_up(self, entry: Entry, reason: str) -> None:
+        """Makes dead letters of a whole entry; where they find no place it is left pending."""
+        try:
+            unstorable = _whole(entry, reason)
+            unplaced = await self._set_aside(unstorable)
+            self._count(Counter(), unstorable, unplaced)
+            await self._settle([] if unplaced else [entry])
+        finally:
+            self._holdings.release([entry])
 
     async def _deliver(self, entries: Sequence[Entry]) -> None:
         envelopes = [entry.envelope for entry in entries if entry.envelope]
@@ -82,7 +88,7 @@ class Delivery:
         unstorable = prepared.unstorable + _refused_entries(entries, refused)
         holding_letters = {item.entry.envelope.work_id for item in unstorable if item.entry.envelope}
         unplaced = await self._set_aside(unstorable)
-        self._count(prepared, refused, unstorable)
+        self._count(_stored(prepared, refused), unstorable, unplaced)
         if self._window:
             # What holds a dead letter is never marked: while the letter finds no place, its entry comes back.
             await self._window.mark(envelope for envelope in fresh if envelope.work_id not in holding_letters)
@@ -93,14 +99,14 @@ class Delivery:
         """Puts what cannot be stored into the dead letters; returns the entries that found no place there."""
         if not unstorable:
             return set()
-        letters = [_letter(item, self.now()) for item in unstorable]
+        letters = [_letter(item, self._wall_clock()) for item in unstorable]
         try:
             await self._dead_letters.put(letters)
         except StoreUnavailableError as error:
             log.error("dead_letters_not_kept", letters=len(letters), reason=error.reason)
             return {item.entry.entry_id for item in unstorable}
-        for letter in letters:
-            log.warning("dead_letter", letter=letter.id, project=letter.project_id, reason=letter.reason)
+        # Their reasons may quote what people wrote: those are shown to whoever may see the letters.
+        log.warning("dead_letters_kept", letters=len(letters), first=letters[0].id)
         return set()
 
     async def _settle(self, entries: Sequence[Entry]) -> None:
@@ -126,22 +132,30 @@ class Delivery:
                 self._metrics.settled.inc(len(ids))
                 return
 
-    def _count(self, prepared: Prepared, refused: Sequence[Refused], unstorable: Sequence[Unstorable]) -> None:
-        outcomes = prepared.outcomes.copy()
-        for event in prepared.rows:
-            outcomes[event.source, "stored"] += 1
-        for item in refused:
-            outcomes[item.event.source, "stored"] -= 1
-        for unstored in unstorable:
-            source = unstored.entry.envelope.source if unstored.entry.envelope else "unknown"
-            outcomes[source, "dead_lettered"] += 1
+    def _count(
+        self, outcomes: Counter[tuple[str, str]], unstorable: Sequence[Unstorable], unplaced: Set[bytes]
+    ) -> None:
+        for item in unstorable:
+            if item.entry.entry_id not in unplaced:
+                source = item.entry.envelope.source if item.entry.envelope else "unknown"
+                outcomes[source, "dead_lettered"] += 1
         for (source, outcome), count in outcomes.items():
             self._metrics.events.labels(source, outcome).inc(count)
 
     def _observe_delay(self, envelopes: Iterable[Envelope]) -> None:
-        now = self.now()
+        now = self._wall_clock()
         for envelope in envelopes:
             self._metrics.delay_seconds.observe(max(0, now - envelope.received_at) / 1e6)
+
+
+def _stored(prepared: Prepared, refused: Sequence[Refused]) -> Counter[tuple[str, str]]:
+    """All outcomes but dead letters. An identity is stored once, though its first and last receipt are two rows."""
+    outcomes = prepared.outcomes.copy()
+    not_stored = {item.event.dedupe_id for item in refused}
+    stored = {event.dedupe_id: event.source for event in prepared.rows if event.dedupe_id not in not_stored}
+    for source in stored.values():
+        outcomes[source, "stored"] += 1
+    return outcomes
 
 
 def _refused_entries(entries: Sequence[Entry], refused: Sequence[Refused]) -> list[Unstorable]:
@@ -158,11 +172,11 @@ def _refused_entries(entries: Sequence[Entry], refused: Sequence[Refused]) -> li
     return found
 
 
-def undeliverable(entry: Entry, reason: str, now: int) -> list[DeadLetter]:
-    """The dead letters of a whole entry: one for each event in it."""
+def _whole(entry: Entry, reason: str) -> list[Unstorable]:
+    """An entry given up: each event in it, or itself where it is no envelope."""
     if entry.envelope is None:
-        return [_letter(Unstorable(entry, None, reason), now)]
-    return [_letter(Unstorable(entry, event, reason), now) for event in entry.envelope.events]
+        return [Unstorable(entry, None, reason)]
+    return [Unstorable(entry, event, reason) for event in entry.envelope.events]
 
 
 def _letter(item: Unstorable, now: int) -> DeadLetter:

@@ -35,10 +35,13 @@ def read_entry(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> E
     """Never raises: a bad entry must not void the read that brought it."""
     payload = fields.get(FIELD)
     try:
-        return Entry(stream, entry_id, len(payload or b""), decode(payload))
-    except EnvelopeError as error:
+        envelope = decode(payload)
+        # Evaluated here, since a part that is no 32-bit number must not surface in the middle of a batch.
+        _ = envelope.work_id
+        return Entry(stream, entry_id, len(payload or b""), envelope)
+    except (EnvelopeError, OverflowError) as error:
         kept = payload if payload is not None else msgspec.msgpack.encode(dict(fields))
-        return Entry(stream, entry_id, len(kept), None, error.reason, kept)
+        return Entry(stream, entry_id, len(kept), None, str(error), kept)
 
 
 class Holdings:

@@ -18,6 +18,9 @@ from shared.telemetry import METRICS_CONTENT_TYPE, WorkerMetrics
 
 from .circuit import Circuit
 
+_GRACE = 2
+"""Seconds that a request to this port gets when the worker stops."""
+
 
 class QuietServer(uvicorn.Server):
     """A uvicorn that leaves signals to the worker: it stops when the worker is done."""
@@ -55,5 +58,6 @@ def build_server(settings: WorkerSettings, metrics: WorkerMetrics, redis: Redis,
             access_log=False,
             server_header=False,
             lifespan="off",
+            timeout_graceful_shutdown=_GRACE,
         )
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 import uvloop
+from redis.asyncio import Redis
 
 from shared.dead_letters import DeadLetterBox
 from shared.settings import ClickHouseSettings, RedisSettings, TelemetrySettings, WorkerSettings
@@ -26,6 +27,7 @@ from .dedupe import RedeliveryWindow, WindowLimits
 from .delivery import Delivery
 from .entries import Holdings
 from .health import build_server
+from .read_size import ReadSize
 from .recovery import Membership, Recovery
 from .service import Worker
 from .sink import Backoff, EventSink, PersistentWriter
@@ -39,27 +41,54 @@ def consumer_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{random.SystemRandom().getrandbits(32):08x}"
 
 
-async def work(redis_settings: RedisSettings, clickhouse: ClickHouseSettings, settings: WorkerSettings) -> None:
-    """Runs until SIGTERM or SIGINT, then drains."""
+async def work(
+    redis_settings: RedisSettings, clickhouse: ClickHouseSettings, settings: WorkerSettings, stop: asyncio.Event
+) -> None:
+    """Runs until ``stop``, then drains."""
     redis = connect(redis_settings)
     metrics = WorkerMetrics()
-    member = Membership(partitions(redis_settings), redis_settings.consumer_group, consumer_name())
-    holdings = Holdings(time.monotonic)
     circuit = Circuit(metrics)
-    backoff = Backoff(settings.worker_retry_base, settings.worker_retry_cap, random.SystemRandom())
     sink = EventSink(clickhouse, time.monotonic)
-    dead_letters = DeadLetterBox(redis, settings.dead_letters_capacity)
+    member = Membership(partitions(redis_settings), redis_settings.consumer_group, consumer_name())
+    worker = _build_worker(redis, member, settings, metrics, circuit, sink)
+    server = build_server(settings, metrics, redis, circuit)
+    serving = asyncio.create_task(server.serve())
+    try:
+        if await _unless(stop, worker.join()):
+            broker = build_broker(redis_settings, settings, member.consumer, worker.take)
+            async with worker.running():
+                if await _unless(stop, broker.start()):
+                    log.info("worker_started", consumer=member.consumer, streams=member.streams, group=member.group)
+                    await stop.wait()
+                log.info("worker_stopping")
+                await broker.stop()
+    finally:
+        server.should_exit = True
+        await serving
+        await redis.aclose()
+        sink.close()
+
+
+def _build_worker(
+    redis: Redis,
+    member: Membership,
+    settings: WorkerSettings,
+    metrics: WorkerMetrics,
+    circuit: Circuit,
+    sink: EventSink,
+) -> Worker:
+    holdings = Holdings(time.monotonic)
+    backoff = Backoff(settings.worker_retry_base, settings.worker_retry_cap, random.SystemRandom())
     window = None
     if settings.worker_window:
         limits = WindowLimits(settings.worker_window, settings.worker_window_capacity)
         window = RedeliveryWindow(redis, lambda: sink.table_uuid, limits)
-    writer = PersistentWriter(sink.insert, backoff, metrics, on_trouble=circuit.report, clock=time.monotonic)
     delivery = Delivery(
         redis,
         member.group,
-        writer,
+        PersistentWriter(sink.insert, backoff, metrics, on_trouble=circuit.report, clock=time.monotonic),
         window,
-        dead_letters,
+        DeadLetterBox(redis, settings.dead_letters_capacity),
         holdings,
         metrics,
         backoff=backoff,
@@ -71,10 +100,16 @@ async def work(redis_settings: RedisSettings, clickhouse: ClickHouseSettings, se
         in_flight=settings.worker_batches_in_flight,
         clock=time.monotonic,
     )
+    metrics.in_flight.set_function(lambda: batcher.flights)
     recovery = Recovery(
-        redis, member, holdings, claim_idle=settings.worker_claim_idle, claim_count=settings.worker_claim_count
+        redis,
+        member,
+        holdings,
+        ReadSize(settings.worker_read_bytes),
+        claim_idle=settings.worker_claim_idle,
+        claim_count=settings.worker_claim_count,
     )
-    worker = Worker(
+    return Worker(
         redis,
         member,
         settings,
@@ -84,28 +119,8 @@ async def work(redis_settings: RedisSettings, clickhouse: ClickHouseSettings, se
         recovery=recovery,
         holdings=holdings,
         suspects=Suspects(redis),
-        dead_letters=dead_letters,
         circuit=circuit,
     )
-    metrics.in_flight.set_function(lambda: batcher.flights)
-    server = build_server(settings, metrics, redis, circuit)
-
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    serving = asyncio.create_task(server.serve())
-    if await _unless(stop, worker.join()):
-        broker = build_broker(redis_settings, settings, member.consumer, worker.take)
-        async with worker.running():
-            await broker.start()
-            log.info("worker_started", consumer=member.consumer, streams=member.streams, group=member.group)
-            await stop.wait()
-            log.info("worker_stopping", in_hand=len(holdings))
-            await broker.stop()
-    server.should_exit = True
-    await serving
-    await redis.aclose()
-    sink.close()
 
 
 async def _unless(stop: asyncio.Event, doing: Coroutine[Any, Any, None]) -> bool:
@@ -117,10 +132,18 @@ async def _unless(stop: asyncio.Event, doing: Coroutine[Any, Any, None]) -> bool
         work.result()
         return True
     work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
     return False
+
+
+async def _until_signalled() -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    await work(RedisSettings(), ClickHouseSettings(), WorkerSettings(), stop)
 
 
 def run() -> None:
     """Entry point of ``plaudit worker``; settings from the environment."""
     configure_logging(TelemetrySettings(), "worker")
-    uvloop.run(work(RedisSettings(), ClickHouseSettings(), WorkerSettings()))
+    uvloop.run(_until_signalled())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from shared.envelope import RawEvent
 from shared.errors import PlauditError
-from shared.events import FeedbackEvent, Receipt
+from shared.events import FeedbackEvent, Receipt, TimeStatus
 from shared.formats import NORMALIZERS
 
 from .entries import Entry
@@ -65,6 +65,12 @@ def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:
             except PlauditError as error:
                 prepared.unstorable.append(Unstorable(entry, raw_event, str(error)))
                 continue
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 -- a fault of ours, but it must not void the batch
+                reason = f"cannot be normalized: {type(error).__name__}: {error}"
+                prepared.unstorable.append(Unstorable(entry, raw_event, reason))
+                continue
             if event is None:
                 prepared.outcomes[request.source, "skipped"] += 1
             else:
@@ -102,4 +108,5 @@ class _Standing:
 
 def _content(event: FeedbackEvent) -> tuple[object, ...]:
     """What an event says, apart from how and when it came."""
-    return (event.vote, event.comment, event.metrics, event.details, event.timestamp, event.user_id, event.thread_id)
+    told_time = event.timestamp if event.time_status != TimeStatus.NONE else None
+    return (event.vote, event.comment, event.metrics, event.details, told_time, event.user_id, event.thread_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from .entries import Entry, Holdings, read_entry
+from .read_size import ReadSize
 
 log = structlog.get_logger()
 
@@ -49,11 +50,19 @@ class Recovery:
     """One pass of each duty at a time; the caller decides when. ``claim_idle`` in seconds."""
 
     def __init__(
-        self, redis: Redis, member: Membership, holdings: Holdings, *, claim_idle: float, claim_count: int
+        self,
+        redis: Redis,
+        member: Membership,
+        holdings: Holdings,
+        read_size: ReadSize,
+        *,
+        claim_idle: float,
+        claim_count: int,
     ) -> None:
         self._redis = redis
         self._member = member
         self._holdings = holdings
+        self._read_size = read_size
         self._claim_idle = int(claim_idle * 1000)
         self._count = claim_count
         # Kept between passes: a scan that always starts at 0 never gets past the first entries it may not take.
@@ -75,37 +84,46 @@ class Recovery:
 
     async def _claim_some(self, stream: str) -> list[Claimed]:
         member = self._member
+        count = self._read_size.count(self._count)
         cursor, found, *_ = await self._redis.xautoclaim(
             stream,
             member.group,
             member.consumer,
             min_idle_time=self._claim_idle,
             start_id=self._cursors[stream],
-            count=self._count,
+            count=count,
         )
         self._cursors[stream] = cursor
+        self._read_size.learn(found)
         entries = self._holdings.take(read_entry(stream, entry_id, fields) for entry_id, fields in found)
         if not entries:
             return []
-        deliveries = await self._deliveries(stream, entries)
+        try:
+            # One claim passes over ten times its count at most, so this reaches to its last entry.
+            deliveries = await self._deliveries(stream, entries, 10 * count)
+        except BaseException:
+            # In hand and in no batch, they would be renewed for ever and never done.
+            self._holdings.release(entries)
+            raise
         return [Claimed(entry, deliveries.get(entry.entry_id, 1)) for entry in entries]
 
-    async def _deliveries(self, stream: str, entries: list[Entry]) -> dict[bytes, int]:
+    async def _deliveries(self, stream: str, entries: list[Entry], count: int) -> dict[bytes, int]:
         pending: Any = await self._redis.xpending_range(
             stream,
             self._member.group,
             min=entries[0].entry_id,
             max=entries[-1].entry_id,
-            count=10 * self._count,
+            count=count,
             consumername=self._member.consumer,
         )
         return {item["message_id"]: item["times_delivered"] for item in pending}
 
-    async def renew(self) -> int:
+    async def renew(self, *, forgive: bool) -> int:
         """Tells the group that what we hold is still being worked on; returns how many entries that were.
 
         Not for entries that somebody else has taken meanwhile (we were suspended for longer than the idle time): those
-        are fresh in the other's hands, and min_idle_time leaves them there. JUSTID counts no delivery.
+        are fresh in the other's hands, and min_idle_time leaves them there. JUSTID counts no delivery; ``forgive`` also
+        takes back those that were counted: what waits for ClickHouse is not to blame for a worker that dies meanwhile.
         """
         older_than = self._claim_idle / 3
         renewed = 0
@@ -118,31 +136,32 @@ class Recovery:
                     self._member.consumer,
                     min_idle_time=int(older_than / 2),
                     message_ids=chunk,
+                    retrycount=0 if forgive else None,
                     justid=True,
                 )
                 self._holdings.renewed(stream, chunk)
                 renewed += len(chunk)
         return renewed
 
-    async def own_pending(self) -> list[Entry]:
-        """What Redis says was handed to us and we do not hold: replies that were lost, on the way or in a stop."""
+    async def own_pending(self) -> AsyncIterator[list[Entry]]:
+        """Read by read, what Redis says was handed to us and we do not hold: replies that were lost, on the way or in
+        a stop.
+        """
         member = self._member
-        left: list[Entry] = []
         for stream in member.streams:
             cursor: bytes | str = "0"
             while True:
-                reply: Any = await self._redis.xreadgroup(
-                    member.group, member.consumer, {stream: cursor}, count=self._count
-                )
+                count = self._read_size.count(self._count)
+                reply: Any = await self._redis.xreadgroup(member.group, member.consumer, {stream: cursor}, count=count)
                 found = reply[0][1] if reply else []
                 if not found:
                     break
                 cursor = found[-1][0]
-                # Fields are None where the entry itself is gone from the stream.
-                left += self._holdings.take(
-                    read_entry(stream, entry_id, fields) for entry_id, fields in found if fields
-                )
-        return left
+                # Fields are empty where the entry itself is gone from the stream.
+                there = [(entry_id, fields) for entry_id, fields in found if fields]
+                self._read_size.learn(there)
+                if entries := self._holdings.take(read_entry(stream, entry_id, fields) for entry_id, fields in there):
+                    yield entries
 
     async def reap(self, idle: float) -> int:
         """Removes other consumers with nothing pending that have been silent for ``idle`` seconds."""

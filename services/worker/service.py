@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.dead_letters import DeadLetterBox
-from shared.errors import StoreUnavailableError
 from shared.settings import WorkerSettings
 from shared.storage import describe
-from shared.streams import ensure_group, settle
+from shared.streams import ensure_group
+from shared.telemetry import exception_fields
 
 from .batcher import Batch, Batcher
 from .circuit import Circuit
-from .delivery import Delivery, undeliverable
+from .delivery import Delivery
 from .entries import Entry, Holdings
 from .recovery import Claimed, Membership, Recovery
 from .suspects import Suspects
@@ -48,7 +47,6 @@ class Worker:
         recovery: Recovery,
         holdings: Holdings,
         suspects: Suspects,
-        dead_letters: DeadLetterBox,
         circuit: Circuit,
     ) -> None:
         self._redis = redis
@@ -60,9 +58,8 @@ class Worker:
         self._recovery = recovery
         self._holdings = holdings
         self._suspects = suspects
-        self._dead_letters = dead_letters
         self._circuit = circuit
-        self._adding: set[asyncio.Task[None]] = set()
+        self._unfinished: set[asyncio.Task[None]] = set()
 
     async def take(self, entries: list[Entry]) -> None:
         """What a read brought. Returns when all of it is in a batch; that pauses reading while batches are full."""
@@ -87,8 +84,6 @@ class Worker:
                     await self._drain()
             except TimeoutError:
                 log.warning("drain_timeout", entries_left_pending=len(self._holdings))
-            except (RedisError, OSError) as error:
-                log.warning("drain_incomplete", entries_left_pending=len(self._holdings), reason=describe(error))
             launching.cancel()
             await asyncio.gather(launching, return_exceptions=True)
 
@@ -96,19 +91,22 @@ class Worker:
         """Waits for Redis and makes the groups. Comes before ``running``, and before anything reads."""
         while True:
             try:
-                for stream in self._member.streams:
-                    await ensure_group(self._redis, stream, self._member.group)
+                await self._make_groups()
             except (RedisError, OSError) as error:
                 log.warning("redis_not_reached", retry_in=_RETRY_START, reason=describe(error))
                 await asyncio.sleep(_RETRY_START)
             else:
                 return
 
+    async def _make_groups(self) -> None:
+        for stream in self._member.streams:
+            await ensure_group(self._redis, stream, self._member.group)
+
     def _duties(self) -> list[Coroutine[Any, Any, None]]:
         idle = self._settings.worker_claim_idle
         return [
             self._every(idle / 6, self._recover),
-            self._every(idle / 6, self._recovery.renew),
+            self._every(idle / 6, self._renew),
             self._every(min(_REAP_EVERY, self._settings.worker_consumer_ttl), self._reap),
         ]
 
@@ -117,12 +115,20 @@ class Worker:
             try:
                 await duty()
             except (RedisError, OSError) as error:
-                # A flushed group is made again by the reader; an absent server is waited for.
                 log.warning("duty_failed", duty=duty.__name__, reason=describe(error))
+                if "NOGROUP" in str(error):
+                    # The reader makes it again too, but not while it waits for room in a batch.
+                    with suppress(RedisError, OSError):
+                        await self._make_groups()
+            except Exception as error:  # noqa: BLE001 -- a duty that ends unseen is worse than one that fails again
+                log.error("duty_failed", duty=duty.__name__, **exception_fields(error))
             await asyncio.sleep(seconds)
 
     async def _recover(self) -> int:
         return await self._recovery.claim(self._take_claimed)
+
+    async def _renew(self) -> int:
+        return await self._recovery.renew(forgive=self._circuit.fault is not None)
 
     async def _reap(self) -> int:
         return await self._recovery.reap(self._settings.worker_consumer_ttl)
@@ -130,52 +136,64 @@ class Worker:
     async def _take_claimed(self, claimed: list[Claimed]) -> None:
         limit = self._settings.worker_max_deliveries
         self._metrics.entries.inc(len(claimed))
-        await self._add([item.entry for item in claimed if item.deliveries <= limit])
-        for item in claimed:
-            if item.deliveries > limit:
-                await self._try_alone(item)
+        suspects = [item for item in claimed if item.deliveries > limit]
+        try:
+            await self._add([item.entry for item in claimed if item.deliveries <= limit])
+            while suspects:
+                await self._try_alone(suspects[-1])
+                suspects.pop()
+        except Exception:
+            self._holdings.release(item.entry for item in suspects)
+            raise
 
     async def _try_alone(self, item: Claimed) -> None:
         """A suspect is tried alone, and only while ClickHouse is there: its absence is nobody's fault."""
         entry = item.entry
-        await self._circuit.wait_closed()
+        if self._circuit.fault is not None:
+            self._holdings.release([entry])
+            return
         if await self._suspects.convicted(entry):
-            await self._condemn(item)
+            reason = f"killed the worker that held it alone, {item.deliveries} deliveries in all"
+            await self._delivery.give_up(entry, reason)
+            await self._suspects.cleared(entry)
             return
         log.warning("entry_tried_alone", entry=entry.entry_id.decode(), deliveries=item.deliveries)
         trouble = asyncio.create_task(self._circuit.wait_opened())
-        attempt = asyncio.create_task(self._delivery.deliver(Batch(entries=[entry])))
-        await asyncio.wait({trouble, attempt}, return_when=asyncio.FIRST_COMPLETED)
-        trouble.cancel()
-        await self._suspects.cleared(entry)
-        await attempt
-
-    async def _condemn(self, item: Claimed) -> None:
-        entry = item.entry
-        reason = f"killed the worker that held it alone, {item.deliveries} deliveries in all"
+        attempt = self._to_the_end(self._delivery.deliver(Batch(entries=[entry])))
         try:
-            await self._dead_letters.put(undeliverable(entry, reason, self._delivery.now()))
-        except StoreUnavailableError as error:
-            log.error("dead_letters_not_kept", entry=entry.entry_id.decode(), reason=error.reason)
-        else:
-            await settle(self._redis, entry.stream, self._member.group, [entry.entry_id])
-            await self._suspects.cleared(entry)
+            await asyncio.wait({trouble, attempt}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._holdings.release([entry])
+            trouble.cancel()
+            await self._suspects.cleared(entry)
+        try:
+            await asyncio.shield(attempt)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it comes from this entry and came every time
+            await self._delivery.give_up(entry, f"the worker fails on it: {type(error).__name__}")
 
     async def _add(self, entries: list[Entry]) -> None:
         """Adds to the batch even if the caller is cancelled half-way: what is in hand must reach a batch."""
-        if not entries:
-            return
-        adding = asyncio.create_task(self._batcher.add(entries))
-        self._adding.add(adding)
-        adding.add_done_callback(self._adding.discard)
-        await asyncio.shield(adding)
+        if entries:
+            await asyncio.shield(self._to_the_end(self._batcher.add(entries)))
+
+    def _to_the_end(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that outlives its caller's cancellation; the drain waits for it."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return task
 
     async def _drain(self) -> None:
-        if self._adding:
-            await asyncio.wait(self._adding)
-        await self._add(await self._recovery.own_pending())
+        if self._unfinished:
+            await asyncio.wait(self._unfinished)
+        try:
+            async for entries in self._recovery.own_pending():
+                await self._add(entries)
+        except (RedisError, OSError) as error:
+            # What is in hand is inserted all the same: of a flushed Redis it may be the only copy.
+            log.warning("own_pending_not_read", reason=describe(error))
         await self._batcher.drain()
-        await self._recovery.leave()
+        try:
+            await self._recovery.leave()
+        except (RedisError, OSError) as error:
+            log.warning("group_not_left", reason=describe(error))
         log.info("drained")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 
 from shared.errors import StoreUnavailableError
 from shared.events import COLUMNS, FeedbackEvent
 from shared.storage import COLUMN_TYPES, EVENTS_TABLE, INSERT_SETTINGS, connect, describe, known_settings
 
-from .faults import Fault, fault_of
+from .faults import EncodingError, Fault, fault_of, loggable
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -47,18 +48,11 @@ class EventSink:
         self.table_uuid: str | None = None
 
     def insert(self, events: Sequence[FeedbackEvent]) -> None:
-        """One attempt. Raises what the client raises, or StoreUnavailableError."""
+        """One attempt. Raises StoreUnavailableError, EncodingError or what the client raises."""
         client = self._client()
         try:
             self._identify_table(client)
-            client.insert(
-                EVENTS_TABLE,
-                list(zip(*events, strict=True)),
-                column_names=COLUMNS,
-                column_type_names=list(COLUMN_TYPES.values()),
-                column_oriented=True,
-                settings=known_settings(client, INSERT_SETTINGS),
-            )
+            _insert_block(client, events)
         except BaseException:
             self._uuid_as_of = float("-inf")
             client.close()
@@ -75,10 +69,9 @@ class EventSink:
     def _identify_table(self, client: Client) -> None:
         if self._clock() - self._uuid_as_of < self.UUID_TRUSTED_FOR:
             return
-        rows = client.query(
-            "SELECT toString(uuid) FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
-            {"name": EVENTS_TABLE},
-        ).result_rows
+        query = "SELECT toString(uuid) FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
+        with _said_by_the_server():
+            rows = client.query(query, {"name": EVENTS_TABLE}).result_rows
         self.table_uuid = rows[0][0] if rows else None
         self._uuid_as_of = self._clock()
 
@@ -86,7 +79,45 @@ class EventSink:
         try:
             return self._idle.get_nowait()
         except Empty:
-            return connect(self._settings)
+            with _said_by_the_server():
+                return connect(self._settings)
+
+
+@contextmanager
+def _said_by_the_server() -> Iterator[None]:
+    """What answers in place of ClickHouse (a proxy's maintenance page, with status 200) makes the client raise
+    anything. It must not be taken for a row's fault.
+    """
+    try:
+        yield
+    except (ClickHouseError, StoreUnavailableError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise StoreUnavailableError("clickhouse", f"no answer of ClickHouse: {type(error).__name__}") from error
+
+
+def _insert_block(client: Client, events: Sequence[FeedbackEvent]) -> None:
+    context = client.create_insert_context(
+        EVENTS_TABLE,
+        COLUMNS,
+        column_type_names=list(COLUMN_TYPES.values()),
+        column_oriented=True,
+        settings=known_settings(client, INSERT_SETTINGS),
+    )
+    try:
+        summary = client.insert(data=list(zip(*events, strict=True)), context=context)
+    except (ClickHouseError, OSError, MemoryError) as error:
+        # The client encodes while it sends: of a row that it cannot encode, the server sees a broken request, or the
+        # connection breaks. The context knows better.
+        if context.insert_exception or (isinstance(error, DataError) and error.code is None):
+            raise EncodingError(describe(context.insert_exception or error)) from error
+        raise
+    except Exception as error:
+        raise EncodingError(describe(error)) from error
+    if context.insert_exception:
+        raise EncodingError(describe(context.insert_exception)) from context.insert_exception
+    if not summary.query_id():
+        raise StoreUnavailableError("clickhouse", "something else answered in its place: the reply has no query id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +141,20 @@ class Backoff:
         return self.random.uniform(0, min(self.cap, self.base * 2 ** min(attempt - 1, 32)))
 
 
+class _Chunk(NamedTuple):
+    events: Sequence[FeedbackEvent]
+    tries: int = 0
+
+    def halves(self) -> list[_Chunk]:
+        middle = len(self.events) // 2
+        return [_Chunk(self.events[:middle]), _Chunk(self.events[middle:])]
+
+
 class PersistentWriter:
     """Gets events into the table for as long as it takes. Only a row that failed alone comes back.
 
-    ``on_trouble`` is told of every failed attempt and, with None, of the next success: the circuit that alarms.
+    ``on_trouble`` is told of every failed attempt and, with None, of the next success: the circuit that alarms. Its
+    first argument tells apart what is written at the same time.
     """
 
     TRIES_BEFORE_HALVING = 3
@@ -124,7 +165,7 @@ class PersistentWriter:
         backoff: Backoff,
         metrics: WorkerMetrics,
         *,
-        on_trouble: Callable[[Fault | None], None],
+        on_trouble: Callable[[object, Fault | None], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float],
     ) -> None:
@@ -138,45 +179,47 @@ class PersistentWriter:
     async def write(self, events: Sequence[FeedbackEvent]) -> list[Refused]:
         """Returns when every event is in the table or was refused alone."""
         refused: list[Refused] = []
-        todo = [events] if events else []
-        attempt = 0
-        while todo:
-            chunk = todo.pop()
-            started = self._clock()
-            try:
-                await asyncio.to_thread(self._insert, chunk)
-            except (ClickHouseError, StoreUnavailableError, OSError, ValueError, TypeError, ArithmeticError) as error:
-                attempt += 1
-                todo += await self._after(error, chunk, attempt, refused)
-                continue
-            attempt = 0
-            self._on_trouble(None)
-            self._metrics.inserts.labels("ok").inc()
-            self._metrics.insert_rows.observe(len(chunk))
-            self._metrics.insert_seconds.observe(self._clock() - started)
+        todo = [_Chunk(events)] if events else []
+        this_write = object()
+        try:
+            while todo:
+                chunk = todo.pop()
+                started = self._clock()
+                try:
+                    await asyncio.to_thread(self._insert, chunk.events)
+                except Exception as error:  # noqa: BLE001 -- whatever it is, the rows are not in the table yet
+                    todo += await self._after(error, chunk, refused, this_write)
+                    continue
+                self._on_trouble(this_write, None)
+                self._metrics.inserts.labels("ok").inc()
+                self._metrics.insert_rows.observe(len(chunk.events))
+                self._metrics.insert_seconds.observe(self._clock() - started)
+        finally:
+            self._on_trouble(this_write, None)
         return refused
 
-    async def _after(
-        self, error: Exception, chunk: Sequence[FeedbackEvent], attempt: int, refused: list[Refused]
-    ) -> list[Sequence[FeedbackEvent]]:
+    async def _after(self, error: Exception, chunk: _Chunk, refused: list[Refused], this_write: object) -> list[_Chunk]:
         """What to insert next in place of ``chunk``."""
         fault = fault_of(error)
         self._metrics.inserts.labels(fault).inc()
         if fault is Fault.ROW:
-            if len(chunk) == 1:
-                refused.append(Refused(chunk[0], describe(error)))
-                return []
-            return _halves(chunk)
-        self._on_trouble(fault)
-        delay = self._backoff.delay(attempt)
+            if len(chunk.events) > 1:
+                return chunk.halves()
+            refused.append(Refused(chunk.events[0], describe(error)))
+            return []
+        self._on_trouble(this_write, fault)
+        tries = chunk.tries + 1
+        delay = self._backoff.delay(tries)
         report = log.warning if fault in (Fault.SERVER, Fault.SIZE) else log.error
-        report("insert_failed", fault=fault, rows=len(chunk), attempt=attempt, retry_in=delay, reason=describe(error))
+        report(
+            "insert_failed",
+            fault=fault,
+            rows=len(chunk.events),
+            tries=tries,
+            retry_in=round(delay, 3),
+            reason=loggable(error),
+        )
         await self._sleep(delay)
-        if fault is Fault.SIZE and attempt >= self.TRIES_BEFORE_HALVING and len(chunk) > 1:
-            return _halves(chunk)
-        return [chunk]
-
-
-def _halves(chunk: Sequence[FeedbackEvent]) -> list[Sequence[FeedbackEvent]]:
-    middle = len(chunk) // 2
-    return [chunk[:middle], chunk[middle:]]
+        if fault is Fault.SIZE and tries >= self.TRIES_BEFORE_HALVING and len(chunk.events) > 1:
+            return chunk.halves()
+        return [_Chunk(chunk.events, tries)]

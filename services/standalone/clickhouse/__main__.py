@@ -17,6 +17,7 @@ import uvicorn
 from services.standalone.clickhouse.confinement import default_max_memory
 from services.standalone.clickhouse.engine import Engine, EngineNotConfinedError
 from services.standalone.clickhouse.protocol import Credentials
+from services.standalone.clickhouse.sandbox import confine
 from services.standalone.clickhouse.server import ClickHouseHttp, ServerOptions
 from services.standalone.locking import FolderLock, FolderLockedError
 from shared.settings import TelemetrySettings
@@ -59,6 +60,8 @@ def _serve(arguments: argparse.Namespace, credentials: Credentials | None) -> No
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with FolderLock(path), _listen(arguments.host, arguments.port) as listener:
         os.chdir(path)
+        # Before the engine: its threads inherit what holds when they are started.
+        confined = confine(path)
         with Engine(path, arguments.max_memory or default_max_memory(physical)) as engine:
             engine.create_database(arguments.database)
             port = listener.getsockname()[1]
@@ -72,7 +75,7 @@ def _serve(arguments: argparse.Namespace, credentials: Credentials | None) -> No
                 timeout_graceful_shutdown=_DRAIN_SECONDS,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             )
-            log.info("embedded_clickhouse_ready", version=engine.version, port=port)
+            log.info("embedded_clickhouse_ready", version=engine.version, port=port, kernel_sandbox=confined)
             uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -21,10 +21,11 @@ _ENGINES: Final = (
         f"{kind}MergeTree"
         for kind in ("", "Replacing", "Summing", "Aggregating", "Collapsing", "VersionedCollapsing", "Coalescing")
     ),
-    *("Memory", "Null", "Log", "TinyLog", "StripeLog", "Set", "Join", "Buffer", "Merge", "GenerateRandom"),
+    *("Memory", "Null", "Log", "TinyLog", "StripeLog", "Set", "Join", "Buffer", "Merge"),
     *("Atomic", "View", "MaterializedView"),
 )
-# Settings that read files, call out, swap the parser (and so its lexer) or run code: nobody may change them.
+# Settings that read files, call out, swap the parser (and so its lexer) or are code in a string: nobody may change
+# them.
 _PINNED: Final = (
     "dialect",
     "format_schema",
@@ -33,6 +34,10 @@ _PINNED: Final = (
     "format_avro_schema_registry_url",
     "allow_python_table_function",
     "allow_experimental_eval_table_function",
+    "additional_table_filters",
+    "additional_result_filter",
+    "parallel_replicas_custom_key",
+    "schema_inference_hints",
     "merge_tree_disk",
     "merge_tree_storage_policy",
 )

@@ -16,9 +16,15 @@ from services.standalone.clickhouse.errors import ACCESS_DENIED, SYNTAX_ERROR, C
 
 # As a bare name (also quoted) these reach the user's files or programs: `file(x)`, `arrayMap(file, xs)`,
 # `* APPLY(file)`. A column of that name has to be written with its table: `t.file`.
-_REFUSED_NAMES: Final = frozenset({"file", "executable", "executablepool", "eval", "python", "infile", "outfile"})
-# Only where they are called.
-_REFUSED_CALLS: Final = frozenset({"disk", "viewexplain", "input", "filesystem", "catboostevaluate"})
+REFUSED_NAMES: Final = frozenset({"file", "executable", "executablepool", "eval", "python", "infile", "outfile"})
+# Only where they are called. The table functions here take a list of columns as text, and a column's DEFAULT or ALIAS
+# in it is an expression that the engine evaluates, made up at run time where no lexer sees it.
+REFUSED_CALLS: Final = frozenset(
+    {
+        *("disk", "filesystem", "viewexplain", "catboostevaluate", "hascolumnintable"),
+        *("input", "values", "sqlstandardvalues", "generaterandom", "null", "fuzzjson", "fuzzquery"),
+    }
+)
 _LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -81,30 +87,22 @@ def _check_name(token: Token, before: Token | None, after: Token | None) -> None
         raise _refuse("a backslash in a quoted identifier")
     qualified = before is not None and before.kind == "Dot"
     called = after is not None and after.kind == "OpeningRoundBracket"
-    if (name in _REFUSED_NAMES and (called or not qualified)) or (name in _REFUSED_CALLS and called):
+    if (name in REFUSED_NAMES and (called or not qualified)) or (name in REFUSED_CALLS and called):
         raise _refuse(f"the name '{name}' (qualify a column of this name with its table)")
 
 
 def _check_format_function(tokens: Sequence[Token]) -> None:
-    """``format(Values, '(file(...))')`` evaluates its text, so its first argument must plainly be another format.
+    """The table function ``format(Values, '(file(...))')`` evaluates its text; the scalar ``format('{}', x)`` does not.
 
-    A name may be an alias of a string made up elsewhere, so the only names taken are those that occur nowhere else.
+    No format has a brace in its name, so a first argument that plainly is a string with one makes it the scalar.
     """
     for index, (token, after) in enumerate(pairwise(tokens)):
-        if token.name != "format" or after.kind != "OpeningRoundBracket" or index + 3 >= len(tokens):
+        if token.name != "format" or after.kind != "OpeningRoundBracket":
             continue
-        first, second = tokens[index + 2], tokens[index + 3]
-        if second.kind not in {"Comma", "ClosingRoundBracket"}:
-            raise _refuse("format() with a computed first argument")
-        if first.kind == "StringLiteral" and "values" not in first.text.lower() and "\\" not in first.text:
-            continue
-        if first.name is not None and first.name != "values" and _occurrences(tokens, first.name) == 1:
-            continue
-        raise _refuse("format() with this first argument")
-
-
-def _occurrences(tokens: Sequence[Token], name: str) -> int:
-    return sum(token.name == name for token in tokens)
+        first, second = (*tokens[index + 2 : index + 4], None, None)[:2]
+        is_scalar = first is not None and first.kind == "StringLiteral" and "{" in first.text
+        if not is_scalar or second is None or second.kind not in {"Comma", "ClosingRoundBracket"}:
+            raise _refuse("the table function format()")
 
 
 def check_origin(host: str | None, origin: str | None, port: int) -> None:

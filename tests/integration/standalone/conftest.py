@@ -27,7 +27,7 @@ class Sql:
         return parts.username or "", parts.password or ""
 
     def post(self, sql: str | bytes, **parameters: str) -> httpx.Response:
-        query = {"database": "plaudit", **parameters}
+        query = {"database": urlsplit(self.url).path.strip("/"), **parameters}
         return httpx.post(self.base, content=sql, params=query, auth=self.auth, timeout=30)
 
     def text(self, sql: str | bytes, **parameters: str) -> str:

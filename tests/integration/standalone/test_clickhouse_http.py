@@ -5,6 +5,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -23,7 +24,7 @@ NAMES = ["a", "b", "c", "d", "e", "f"]
 TYPES = ["UInt64", "String", "Nullable(Float64)", "DateTime64(6, 'UTC')", "Map(String, Float64)", "UUID"]
 
 
-def connect(sql: Sql, **options: str | bool) -> Client:
+def connect(sql: Sql, **options: Any) -> Client:
     port = urlsplit(sql.base).port
     assert port is not None
     return clickhouse_connect.get_client(
@@ -148,11 +149,11 @@ def test_the_query_parameter_and_the_body_are_one_text(sql: Sql, table: str) -> 
 
 
 def test_a_table_may_be_called_like_a_keyword(sql: Sql) -> None:
-    sql.text("CREATE TABLE `values` (format UInt8) ENGINE = Memory")
-    sql.text("INSERT INTO values (format) VALUES (1)")
-    sql.text("INSERT INTO `values` (`format`) FORMAT CSV\n2\n")
-    assert sql.text("SELECT sum(format) FROM plaudit.values FORMAT TSV") == "3\n"
-    sql.text("DROP TABLE `values`")
+    sql.text("CREATE TABLE `select` (format UInt8, values UInt8) ENGINE = Memory")
+    sql.text("INSERT INTO `select` (format, values) VALUES (1, 1)")
+    sql.text("INSERT INTO plaudit.select (`format`) FORMAT CSV\n2\n")
+    assert sql.text("SELECT sum(format) FROM plaudit.select FORMAT TSV") == "3\n"
+    sql.text("DROP TABLE `select`")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -1,0 +1,60 @@
+// Satisfaction over time: the line, its 95 % band, and the period before as a faint dashed line.
+
+import uPlot from "../../vendor/uplot/uPlot.esm.js";
+import { interval, percent } from "../format.js";
+
+const FEW = 45;
+
+/** For Chart: see there. */
+export function satisfactionPlan(view, palette) {
+  const of = (name) => view.series.map((bucket) => bucket[name]);
+  const share = of("satisfaction");
+  const previous = view.buckets.map((_, index) => view.previous[index]?.satisfaction ?? null);
+  const edge = { stroke: "transparent", width: 0, points: { show: false } };
+  return {
+    data: [view.buckets.map((bucket) => bucket.middle), of("satisfaction_high"), of("satisfaction_low"), previous, share],
+    bands: [{ series: [1, 2], fill: palette.band }],
+    series: [
+      { ...edge, label: "95 % high" },
+      { ...edge, label: "95 % low" },
+      { label: "Period before", stroke: palette.previous, width: 1.5, dash: [5, 4], points: { show: false } },
+      {
+        label: "Satisfaction",
+        stroke: palette.up,
+        width: 2.25,
+        paths: uPlot.paths.linear(),
+        points: { show: share.length <= FEW || lonely(share), size: 5, fill: palette.up },
+      },
+    ],
+    y: { range: () => extent([...share, ...previous], view.series), label: (value) => percent(value, 0) },
+  };
+}
+
+export function satisfactionRows(view, index) {
+  const bucket = view.series[index];
+  const before = view.previous[index];
+  const votes = bucket.up + bucket.down;
+  return [
+    ["key-line", "Satisfaction", percent(bucket.satisfaction)],
+    ["key-band", "95 %", interval(bucket.satisfaction_low, bucket.satisfaction_high)],
+    ["", "Of votes", String(votes)],
+    ["key-dashed", "Before", percent(before?.satisfaction)],
+  ];
+}
+
+/** From the lines, and half of a usual band around them: a bucket of two votes must not flatten all others. */
+function extent(values, series) {
+  const known = values.filter((value) => value != null);
+  if (!known.length) return [0, 1];
+  const widths = series.filter((bucket) => bucket.satisfaction != null).map((bucket) => bucket.satisfaction_high - bucket.satisfaction_low);
+  widths.sort((a, b) => a - b);
+  const room = (widths[Math.floor(widths.length / 2)] ?? 0.1) * 0.6;
+  const low = Math.max(0, Math.floor((Math.min(...known) - room) * 20) / 20);
+  const high = Math.min(1, Math.ceil((Math.max(...known) + room) * 20) / 20);
+  return [low, high];
+}
+
+/** Whether a value stands alone between gaps, where no line would show it. */
+function lonely(values) {
+  return values.some((value, index) => value != null && values[index - 1] == null && values[index + 1] == null);
+}

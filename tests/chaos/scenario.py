@@ -1,0 +1,74 @@
+"""What all scenarios have in common: chance that can be repeated, and how one must end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from .load import Judgement, Load
+from .stack import Stack
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One scenario in numbers. recovery: seconds from the end of the last fault until the log was empty."""
+
+    name: str
+    kills: int
+    recovery: float
+    judged: Judgement
+
+    def text(self) -> str:
+        judged = self.judged
+        return (
+            f"{self.name:58} accepted {judged.accepted:6} lost {judged.lost} twice {judged.twice} "
+            f"wrong {judged.wrong + judged.current_wrong} unanswered {judged.ambiguous_present}+"
+            f"{judged.ambiguous_absent} kills {self.kills} recovered in {self.recovery:.1f} s"
+        )
+
+
+class Scenario:
+    """``random`` decides moments and victims."""
+
+    def __init__(self, name: str, random: Random, report: Callable[[Figures], None]) -> None:
+        self.name = name
+        self.random = random
+        self._report = report
+
+    @property
+    def seed(self) -> int:
+        """For the load."""
+        return self.random.randrange(1 << 30)
+
+    def pause(self, least: float, most: float) -> None:
+        """Waits for a moment of chance, in seconds."""
+        time.sleep(self.random.uniform(least, most))
+
+    def while_sending(self, load: Load, least: float = 0.2, most: float = 0.8) -> Iterator[None]:
+        """Moments of chance for as long as the load is being sent."""
+        self.pause(least, most)
+        while load.sending:
+            yield
+            self.pause(least, most)
+
+    def judge(self, stack: Stack, load: Load, *, dead_letters: int = 0, clean_stop: bool = True) -> Judgement:
+        """The end of every scenario: all sent, the log empty, nothing pending, everything there once and right, and
+        services that stop when they are told to.
+        """
+        load.wait()
+        recovery = stack.wait_drained()
+        judged = stack.judge(load)
+        self._report(Figures(self.name, stack.kills, recovery, judged))
+        assert not judged.faults, (judged.faults, judged.samples)
+        assert judged.accepted >= load.shape.events // 20, "too little was accepted for this to prove anything"
+        assert stack.backlog() == 0
+        assert stack.pending() == 0
+        assert stack.dead_letters() == dead_letters
+        if clean_stop:
+            statuses = stack.stop()
+            assert set(statuses.values()) == {0}, statuses
+            stopped = [f"-{worker.pid}-" for worker in stack.workers]
+            assert not [name for name in stack.consumers() if any(part in name for part in stopped)]
+        return judged

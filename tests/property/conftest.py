@@ -1,7 +1,0 @@
-import pytest
-from shared.settings import ClickHouseSettings
-
-
-@pytest.fixture
-def database():
-    return ClickHouseSettings()
