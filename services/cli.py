@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,8 @@ from shared.keys import KeyKind
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from shared.dead_letters import DeadLetter
+
 app = typer.Typer(
     name="plaudit",
     help="LLM feedback from LangWatch and Lunary clients, exact in your own ClickHouse.",
@@ -30,6 +34,10 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys: who may do what in which project.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+letters_app = typer.Typer(
+    help="What could not be stored: look at it, send it again, throw it away.", no_args_is_help=True
+)
+app.add_typer(letters_app, name="dead-letters")
 
 console = Console()
 errors = Console(stderr=True)
@@ -169,6 +177,123 @@ def keys_revoke(key: Annotated[str, typer.Argument(help="The token, or its finge
     console.print(f"revoked {row.fingerprint} ({row.kind}: {', '.join(row.project_ids)})")
 
 
+ReasonOption = Annotated[str | None, typer.Option(help="Only those whose reason contains this.")]
+ProjectOption = Annotated[str | None, typer.Option(help="Only those of this project.")]
+SinceOption = Annotated[str | None, typer.Option(help="Only from then on: a date or time (UTC), or an age like 12h.")]
+UntilOption = Annotated[str | None, typer.Option(help="Only before then: a date or time (UTC), or an age like 12h.")]
+AllFlag = Annotated[bool, typer.Option("--all", help="All of them, where nothing else says which.")]
+
+
+@letters_app.command("list")
+def letters_list(
+    reason: ReasonOption = None,
+    project: ProjectOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows shown at most, the newest; --json has no limit.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """The dead letters, oldest first, without their content."""
+    from services.operate.dead_letters import render, summary
+
+    letters = _chosen_letters([], reason, project, since, until)
+    if as_json:
+        _print_json([summary(letter) for letter in letters])
+        return
+    console.print(render(letters[-limit:]))
+    console.print(f"{len(letters):,} dead letters" + (f", the newest {limit:,} shown" if len(letters) > limit else ""))
+
+
+@letters_app.command("show")
+def letters_show(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As listed.")], as_json: JsonFlag = False
+) -> None:
+    """One dead letter with all that was kept of it."""
+    from services.operate.dead_letters import whole
+
+    shown = whole(_chosen_letters([letter_id], None, None, None, None)[0])
+    if as_json:
+        _print_json(shown)
+        return
+    content = shown.pop("content")
+    for name, value in shown.items():
+        console.print(f"[cyan]{name}[/cyan]", value, markup=name != "reason", highlight=False, soft_wrap=True)
+    for text in content:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@letters_app.command("replay")
+def letters_replay(
+    ids: Annotated[list[str] | None, typer.Argument(help="As listed.")] = None,
+    reason: ReasonOption = None,
+    project: ProjectOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    every: AllFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Sends them through the front of the worker again, with the same identity: twice changes nothing."""
+    from rich.progress import Progress
+
+    from services.operate.dead_letters import DeadLetterDesk
+
+    letters = _chosen_letters(ids or [], reason, project, since, until, every=every)
+    with Progress(console=errors, disable=as_json or not errors.is_terminal) as progress:
+        task = progress.add_task("replaying", total=len(letters))
+        desk = DeadLetterDesk(_servers()[0])
+        done = asyncio.run(desk.replay(letters, lambda count: progress.advance(task, count)))
+    if as_json:
+        _print_json({"replayed": done.replayed, "not_replayable": done.no_envelopes})
+    else:
+        console.print(f"replayed {done.replayed:,}")
+        for name in done.no_envelopes:
+            errors.print(f"{name} is no envelope of ours: it can be shown and discarded, not replayed", markup=False)
+    raise typer.Exit(1 if ids and done.no_envelopes else 0)
+
+
+@letters_app.command("discard")
+def letters_discard(
+    ids: Annotated[list[str] | None, typer.Argument(help="As listed.")] = None,
+    reason: ReasonOption = None,
+    project: ProjectOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    every: AllFlag = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Throws them away for good."""
+    from services.operate.dead_letters import DeadLetterDesk
+
+    letters = _chosen_letters(ids or [], reason, project, since, until, every=every)
+    if letters and not yes:
+        typer.confirm(f"Throw away {len(letters):,} dead letters for good?", abort=True)
+    gone = asyncio.run(DeadLetterDesk(_servers()[0]).discard([letter.id for letter in letters]))
+    console.print(f"discarded {gone:,}")
+
+
+def _chosen_letters(
+    ids: list[str],
+    reason: str | None,
+    project: str | None,
+    since: str | None,
+    until: str | None,
+    *,
+    every: bool = True,
+) -> list[DeadLetter]:
+    from services.operate.dead_letters import Choice, DeadLetterDesk, moment
+
+    now = datetime.now(UTC)
+    choice = Choice(
+        frozenset(ids), reason, project, moment(since, now) if since else None, moment(until, now) if until else None
+    )
+    if choice.anything and not every:
+        raise typer.BadParameter("say which: ids, --reason, --project, --since, --until, or --all")
+    letters = asyncio.run(DeadLetterDesk(_servers()[0]).choose(choice))
+    if missing := choice.ids - {letter.id for letter in letters}:
+        raise typer.BadParameter(f"no such dead letter: {', '.join(sorted(missing))}")
+    return letters
+
+
 @app.command()
 def status(as_json: JsonFlag = False) -> None:
     """Backlog, pending, dead letters, age of the oldest unprocessed entry, end-to-end delay."""
@@ -297,6 +422,8 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Runs the command; foreseen errors become one line on standard error and exit status 1."""
+    # What a driver has to say comes out as our own error; its log would say it twice.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     try:
         app()
     except ValidationError as error:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.envelope import Envelope
 from shared.errors import StoreUnavailableError
 from shared.storage import describe
+
+log = structlog.get_logger()
 
 KEY = "plaudit:{dead-letters}"
 
@@ -57,6 +60,8 @@ class DeadLetterBox:
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keeps all of them, or raises StoreUnavailableError: full, or Redis does not take them."""
+        if not letters:
+            return
         try:
             if await self.count() + len(letters) > self._capacity:
                 known = await self._redis.hmget(KEY, [letter.id for letter in letters])
@@ -71,14 +76,26 @@ class DeadLetterBox:
         return int(await self._redis.hlen(KEY))
 
     async def all(self) -> AsyncIterator[DeadLetter]:
-        """Every letter, in no order; a letter that is added or removed meanwhile may be missed."""
-        async for _, packed in self._redis.hscan_iter(KEY, count=_SCAN_COUNT):
-            yield _decoder.decode(packed)
+        """Every letter once, in no order; a letter that is added or removed meanwhile may be missed."""
+        seen: set[bytes] = set()
+        async for name, packed in self._redis.hscan_iter(KEY, count=_SCAN_COUNT):
+            if name not in seen and (letter := _unpack(name, packed)):
+                seen.add(name)
+                yield letter
 
     async def get(self, name: str) -> DeadLetter | None:
+        """None where there is no such letter, or what is there is none."""
         packed = await self._redis.hget(KEY, name)
-        return _decoder.decode(packed) if isinstance(packed, bytes) else None
+        return _unpack(name.encode(), packed) if isinstance(packed, bytes) else None
 
     async def remove(self, names: Sequence[str]) -> int:
         """Returns how many were there."""
         return int(await self._redis.hdel(KEY, *names)) if names else 0
+
+
+def _unpack(name: bytes, packed: bytes) -> DeadLetter | None:
+    try:
+        return _decoder.decode(packed)
+    except msgspec.DecodeError:
+        log.warning("dead_letter_unreadable", letter=name.decode(errors="replace"))
+        return None

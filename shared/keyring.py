@@ -53,6 +53,10 @@ class Keyring:
         """The key, if the current snapshot knows it. No waiting: this is what most requests need."""
         return self._snapshot.find(token) if self._snapshot else None
 
+    def find_fingerprint(self, fingerprint: str) -> Key | None:
+        """The key of a session, if the current snapshot knows it. A fingerprint alone proves nothing."""
+        return self._snapshot.find_fingerprint(fingerprint) if self._snapshot else None
+
     async def look_up(self, token: str) -> Key | None:
         """As ``find``, but a token that is unknown is looked for once more in its home, at most once a second.
 

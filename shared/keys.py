@@ -53,7 +53,7 @@ class Key:
 class KeySnapshot:
     """All keys as of one moment. Immutable; a newer one takes its place."""
 
-    __slots__ = ("_keys", "size")
+    __slots__ = ("_by_fingerprint", "_keys", "size")
 
     def __init__(self, records: Iterable[KeyRecord]) -> None:
         self._keys = {
@@ -62,10 +62,15 @@ class KeySnapshot:
             )
             for record in records
         }
+        self._by_fingerprint = {key.fingerprint: key for key in self._keys.values()}
         self.size = len(self._keys)
 
     def find(self, token: str) -> Key | None:
         return self._keys.get(token_hash(token))
+
+    def find_fingerprint(self, fingerprint: str) -> Key | None:
+        """The key that a session was opened with. A fingerprint alone proves nothing."""
+        return self._by_fingerprint.get(fingerprint)
 
 
 def fingerprint(hashed: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, UrlConstraints, model_validator
+from pydantic import Field, SecretStr, UrlConstraints, field_validator, model_validator
 from pydantic_core import Url
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -141,11 +141,52 @@ class IngestSettings(_Settings):
     ingest_retry_after: int = Field(
         2, ge=1, le=5, description="Seconds in the Retry-After of a 503: time for a Redis to fail over."
     )
+    ingest_durability: Literal["acknowledged", "fsynced", "replicated"] = Field(
+        "acknowledged",
+        description="What a 200 means: Redis acknowledged; or its file is synced (needs appendfsync always); or as many "
+        "replicas have it as PLAUDIT_INGEST_REPLICAS says.",
+    )
+    ingest_replicas: int = Field(1, ge=1, description="Replicas that must have an append under `replicated`.")
+    ingest_replica_timeout: float = Field(
+        1.0, gt=0, description="Seconds to wait for replicas; fewer by then is a 503."
+    )
+    ingest_backlog_limit: int = Field(
+        10_000_000, ge=0, description="Entries in the log at which requests are refused; 0: only memory and age count."
+    )
+    ingest_memory_limit: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="Share of Redis's maxmemory at which requests are refused: before Redis is full, so that workers "
+        "can still drain. 0 switches it off.",
+    )
+    ingest_age_limit: float = Field(
+        0.0, ge=0, description="Seconds of the oldest entry at which requests are refused; 0: late is better than lost."
+    )
+    ingest_resume_share: float = Field(
+        0.9, gt=0, lt=1, description="Share of a limit below which requests are taken again."
+    )
+    ingest_warn_share: float = Field(
+        0.75,
+        gt=0,
+        lt=1,
+        description="Share of a limit above which /health/ready tells a load balancer to look elsewhere.",
+    )
+    ingest_spool_dir: Path | None = Field(
+        None,
+        description="Folder for what Redis does not take; unset: such requests are answered 503. Each process has a "
+        "locked folder in it, and adopts those of processes that are gone.",
+    )
+    ingest_spool_bytes: int = Field(
+        1024 * MIB, gt=0, description="Bytes of the spool of one process; a full spool answers 503."
+    )
     ingest_reader_clients: int = Field(
         3, ge=1, le=32, description="ClickHouse connections for reading a run's feedback back."
     )
     ingest_reader_timeout: float = Field(
-        3.0, gt=0, description="Seconds for reading a run's feedback back; then 503, for that route alone."
+        3.0,
+        gt=0,
+        description="Seconds for reading a run's feedback, or the keys, from ClickHouse; then 503 to whom it needs.",
     )
 
 
@@ -219,11 +260,126 @@ class AnalyticsSettings(_Settings):
 
     analytics_host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
     analytics_port: int = Field(8081, ge=0, le=65535, description="Port of the query API and the page; 0 picks one.")
-
-
-class SpoolSettings(_Settings):
-    """Intake through a Redis outage."""
-
-    ingest_spool_dir: Path | None = Field(
-        None, description="Folder of the spool; unset: no spool, requests are answered 503 while Redis is away."
+    analytics_public_url: HttpUrl | None = Field(
+        None, description="Where people open the page, if not here; https makes the session cookie Secure."
     )
+    analytics_ingest_url: HttpUrl | None = Field(
+        None, description="Where clients send feedback; the empty page shows it. Unset: the page's host, port 8080."
+    )
+    analytics_session_secret: SecretStr | None = Field(
+        None,
+        description="Signs the session cookies; the same for all analytics processes. Unset: made from the password of "
+        "ClickHouse, which they share; where there is none, sessions end with the process.",
+    )
+    analytics_session_hours: float = Field(
+        24 * 14.0, gt=0, description="Hours until a session ends; a revoked key ends it within 10 s."
+    )
+    analytics_refresh: bool = Field(
+        True, description="Keep the derived tables up in here; one process at a time does. Or run plaudit refresh."
+    )
+    analytics_refresh_interval: float = Field(
+        1.0, gt=0, le=60, description="Seconds between refreshes: with the workers' half second, the delay people see."
+    )
+    analytics_query_timeout: float = Field(
+        20.0, gt=0, description="Seconds for one query; then the answer says what to narrow."
+    )
+    analytics_query_memory: int = Field(
+        1024 * MIB, gt=0, description="Bytes that ClickHouse may take for one query; then the same."
+    )
+    analytics_queries: int = Field(
+        6, ge=1, description="Queries of one process at once; the others wait, up to the query timeout."
+    )
+    analytics_tails: int = Field(100, ge=1, description="Live tails of one process at once; more are answered 503.")
+    analytics_parquet_rows: int = Field(
+        1_000_000, ge=1, description="Events of one Parquet export; NDJSON and CSV have no limit."
+    )
+
+
+class RetentionSettings(_Settings):
+    """How long feedback is kept. ``plaudit migrate`` applies it; ClickHouse deletes while it merges."""
+
+    retention_days: int = Field(
+        400, ge=1, description="Days after its receipt that an event is kept: a year and its comparison month."
+    )
+    retention_raw_days: int = Field(
+        30, ge=1, description="Days that the client's own JSON is kept; then only what was read from it."
+    )
+
+
+class RelaySettings(_Settings):
+    """In front of the vendors: what Plaudit answers also goes on to them, what it does not own is proxied there."""
+
+    langwatch_upstream: HttpUrl | None = Field(
+        None, description="LangWatch's own API, such as https://app.langwatch.ai; unset: nothing goes there."
+    )
+    lunary_upstream: HttpUrl | None = Field(
+        None, description="Lunary's own API, such as https://api.lunary.ai; unset: nothing goes there."
+    )
+    relay_feedback: bool = Field(
+        True, description="Whether feedback goes on too; false cuts it out of what is relayed, the rest goes on."
+    )
+    relay_forwarded_for: bool = Field(
+        True,
+        description="Add the client's address as X-Forwarded-For: vendors limit requests by client, and without it all "
+        "of your clients are one.",
+    )
+    relay_queue_bytes: int = Field(
+        64 * MIB,
+        gt=0,
+        description="Bytes that may wait for one vendor, by process; what comes then is dropped, counted.",
+    )
+    relay_queue_age: float = Field(
+        300.0, gt=0, description="Seconds that a request may wait for a vendor; then it is dropped, counted."
+    )
+    relay_connections: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="Connections to one vendor, by process: requests of the relay on their way at once.",
+    )
+    relay_timeout: float = Field(
+        15.0, gt=0, description="Seconds for a vendor's answer to a relayed request. Lunary may take 5 for one event."
+    )
+    relay_connect_timeout: float = Field(5.0, gt=0, description="Seconds to open a connection to a vendor.")
+    relay_idle: float = Field(
+        3.0,
+        gt=0,
+        description="Seconds after which an idle connection is not used again: below the 5 s after which Node's servers "
+        "close, since a request that meets the close may not be sent twice.",
+    )
+    relay_tries: int = Field(
+        6,
+        ge=1,
+        description="Times that a request is offered to a vendor that did not take it (no connection, 429, 503).",
+    )
+    relay_retry_base: float = Field(
+        0.5, gt=0, description="Seconds before the second try; doubles, with jitter. A vendor's Retry-After goes first."
+    )
+    relay_retry_cap: float = Field(60.0, gt=0, description="Seconds between two tries at most.")
+    relay_breaker_failures: int = Field(
+        5, ge=1, description="Failures in a row after which a vendor is left alone for a while."
+    )
+    relay_breaker_cap: float = Field(
+        30.0, gt=0, description="Seconds at most that it is left alone before one request tries; from 1, doubling."
+    )
+    relay_drain: float = Field(
+        4.0,
+        ge=0,
+        description="Seconds on SIGTERM to send what waits, after the drain of requests; within Kubernetes' 30.",
+    )
+    proxy_connections: int = Field(
+        100, ge=1, description="Proxied requests to one vendor at once, by process; more are answered 503."
+    )
+    proxy_body_limit: int = Field(
+        100 * MIB, gt=0, description="Bytes of one proxied request; more is 413. They stream: memory does not grow."
+    )
+    proxy_timeout: float = Field(
+        120.0, gt=0, description="Seconds without a byte from the vendor after which a proxied request is given up."
+    )
+
+    @field_validator("langwatch_upstream", "lunary_upstream")
+    @classmethod
+    def _only_where(cls, url: Url | None) -> Url | None:
+        if url is not None and (url.username or url.password or url.query or url.fragment):
+            raise ValueError("an upstream is scheme, host, port and path; credentials are the clients' own")
+        return url

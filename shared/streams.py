@@ -110,10 +110,15 @@ async def drain_rate(redis: Redis, now: float) -> float:
     """Entries a second that all workers together settle, as far as they told within the last seconds."""
     told: Any = await redis.hgetall(_RATES)
     total = 0.0
-    for report in told.values():
+    gone = []
+    for consumer, report in told.items():
         rate, at = report.split()
         if now - float(at) <= _RATE_TRUSTED_FOR:
             total += float(rate)
+        else:
+            gone.append(consumer)
+    if gone:
+        await redis.hdel(_RATES, *gone)
     return total
 
 

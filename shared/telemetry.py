@@ -110,6 +110,80 @@ class IngestMetrics(_Metrics):
         self.waiting = Gauge(
             "plaudit_ingest_waiting_requests", "Requests that wait for Redis to acknowledge.", registry=self.registry
         )
+        self.backlog_entries = Gauge(
+            "plaudit_backlog_entries",
+            "Entries in the log, those in workers' hands included. Every door tells the same.",
+            registry=self.registry,
+        )
+        self.backlog_pending = Gauge(
+            "plaudit_backlog_pending_entries", "Entries in workers' hands.", registry=self.registry
+        )
+        self.backlog_oldest = Gauge(
+            "plaudit_backlog_oldest_seconds",
+            "Age of the oldest entry in the log; 0 when there is none.",
+            registry=self.registry,
+        )
+        self.dead_letters = Gauge(
+            "plaudit_dead_letters", "Dead letters that wait for a decision.", registry=self.registry
+        )
+        self.redis_memory = Gauge("plaudit_redis_memory_bytes", "Memory that Redis uses.", registry=self.registry)
+        self.redis_max_memory = Gauge(
+            "plaudit_redis_max_memory_bytes", "Redis's maxmemory; 0: no limit.", registry=self.registry
+        )
+        self.redis_up = Gauge(
+            "plaudit_redis_up",
+            "1 while Redis answers this door; the figures of the log stand still while it is 0.",
+            registry=self.registry,
+        )
+
+
+class RelayMetrics:
+    """What the relay and the proxy count, in the registry of the door. ``source``: which vendor."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.relayed = Counter(
+            "plaudit_relay_requests_total",
+            "Requests that a vendor took (2xx), after Plaudit had answered them.",
+            ["source"],
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "plaudit_relay_dropped_total",
+            "Requests that did not go on, or of which nobody knows: full (queue), expired (queue), refused (4xx), "
+            "failed (5xx), unanswered (connection lost or time up after sending), unreachable (tries used up), "
+            "closing (at the end of the process), unreadable (feedback could not be cut out of it).",
+            ["source", "reason"],
+            registry=registry,
+        )
+        self.retries = Counter(
+            "plaudit_relay_retries_total", "Requests put back for another try.", ["source"], registry=registry
+        )
+        self.delay = Histogram(
+            "plaudit_relay_delay_seconds",
+            "From Plaudit's answer to the vendor's 2xx.",
+            ["source"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+            registry=registry,
+        )
+        self.queued = Gauge(
+            "plaudit_relay_queued_requests", "Requests waiting or on their way.", ["source"], registry=registry
+        )
+        self.queued_bytes = Gauge(
+            "plaudit_relay_queued_bytes", "Bytes of those requests.", ["source"], registry=registry
+        )
+        self.breaker_open = Gauge(
+            "plaudit_relay_breaker_open", "1 while a vendor is left alone after failures.", ["source"], registry=registry
+        )
+        self.proxied = Counter(
+            "plaudit_proxy_requests_total",
+            "Requests of routes that are the vendor's own, by the class of the status that the client got (2xx …); "
+            "gone: the client left, broken: the vendor's answer ended in the middle.",
+            ["source", "status"],
+            registry=registry,
+        )
+        self.proxying = Gauge(
+            "plaudit_proxy_in_flight", "Proxied requests at this moment.", ["source"], registry=registry
+        )
 
 
 class WorkerMetrics(_Metrics):

@@ -35,12 +35,15 @@ Face = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Parts(NamedTuple):
-    """What the application is made of. ``duties`` run as long as it does: keys, appends, sweeps."""
+    """What the application is made of. ``duties`` run as long as it does: keys, appends, sweeps. ``at_start`` raises
+    where it must not start at all.
+    """
 
     door: Door
     reader: FeedbackReader
     health: Health
     duties: Sequence[Callable[[], Awaitable[None]]]
+    at_start: Callable[[], Awaitable[None]]
 
 
 def create_app(parts: Parts) -> IngestApp:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -55,6 +55,8 @@ class Door:
         rate: RateLimiter,
         minter: Minter,
         appender: Appender,
+        *,
+        retry_after: Callable[[], int],
     ) -> None:
         self.settings = settings
         self.bodies = bodies
@@ -63,6 +65,7 @@ class Door:
         self._keyring = keyring
         self._minter = minter
         self._appender = appender
+        self._retry_after = retry_after
 
     async def key(self, token: str) -> Key | None:
         """The key of a token; None if there is none.
@@ -80,7 +83,7 @@ class Door:
         """The key of a token as far as this process knows, for tokens that no permission hangs on."""
         return self._keyring.find(token)
 
-    async def take(self, source: Source, events: Iterable[tuple[str, RawEvent]]) -> None:
+    async def take(self, source: Source, events: Sequence[tuple[str, RawEvent]]) -> None:
         """Puts events of one request, each with its project, into the log; returns when they are there.
 
         Raises RefusedError when they are not.
@@ -92,7 +95,7 @@ class Door:
             raise self.unavailable("The event could not be stored. Try again.") from error
 
     def unavailable(self, message: str) -> RefusedError:
-        return RefusedError(UNAVAILABLE, message, retry_after=self.settings.ingest_retry_after)
+        return RefusedError(UNAVAILABLE, message, retry_after=self._retry_after())
 
 
 def blanked(raw: bytes, token: str, blank: bytes | None = None) -> bytes:

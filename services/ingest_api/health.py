@@ -14,6 +14,7 @@ from shared.storage import describe
 from shared.telemetry import METRICS_CONTENT_TYPE, IngestMetrics
 
 from .door import Tally
+from .pressure import Pressure
 from .publisher import Publisher
 
 if TYPE_CHECKING:
@@ -26,11 +27,18 @@ class Health:
     """Ready means: Redis answers and keys are known. ClickHouse does not count: feedback is taken without it."""
 
     def __init__(
-        self, redis: Redis, keyring: Keyring, publisher: Publisher, tally: Tally, metrics: IngestMetrics
+        self,
+        redis: Redis,
+        keyring: Keyring,
+        publisher: Publisher,
+        pressure: Pressure,
+        tally: Tally,
+        metrics: IngestMetrics,
     ) -> None:
         self._redis = redis
         self._keyring = keyring
         self._publisher = publisher
+        self._pressure = pressure
         self._tally = tally
         self._metrics = metrics
         self.draining = False
@@ -44,6 +52,8 @@ class Health:
             problems.append("draining")
         if not self._keyring.ready:
             problems.append("no keys are known yet")
+        if not self._pressure.ready:
+            problems.append("the backlog is near its limit")
         try:
             async with asyncio.timeout(_PING_SECONDS):
                 await self._redis.ping()

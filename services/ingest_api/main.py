@@ -7,6 +7,7 @@ import gc
 import signal
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,17 @@ from shared.telemetry import IngestMetrics, configure_logging
 from .app import Parts, create_app
 from .body import BodyReader
 from .door import Door
+from .durability import Durability, DurabilityWatch
+from .guarded import GuardedAppender
 from .health import Health
+from .log_gauges import LogGauges
 from .minting import Minter, system_randbytes
-from .publisher import Limits, Publisher
+from .outage import SpoolingAppender
+from .pressure import Pressure, Watermarks
+from .publisher import Appender, Limits, Publisher
 from .rate import RateLimiter
 from .reader import FeedbackReader
+from .spool import Spool
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -60,7 +67,14 @@ def build_parts(
     # A door that waits for retries is a door that holds requests: it answers 503 at once, and clients retry.
     redis.set_retry(Retry(NoBackoff(), 0))
     metrics = IngestMetrics()
-    keyring = Keyring(key_loader(clickhouse), redis, refresh=keys.keys_refresh, clock=time.monotonic)
+    # Whoever waits for ClickHouse here is a client: better told soon to try again than kept.
+    quick = clickhouse.model_copy(
+        update={
+            "clickhouse_timeout": settings.ingest_reader_timeout,
+            "clickhouse_connect_timeout": settings.ingest_reader_timeout,
+        }
+    )
+    keyring = Keyring(key_loader(quick), redis, refresh=keys.keys_refresh, clock=time.monotonic)
     bodies = BodyReader(settings.ingest_body_timeout, time.monotonic)
     limits = Limits(
         batch=settings.ingest_append_batch,
@@ -69,26 +83,51 @@ def build_parts(
         timeout=settings.ingest_append_timeout,
         lanes=settings.ingest_append_lanes,
     )
-    publisher = Publisher(redis, partitions(redis_settings), limits, metrics, clock=time.monotonic)
+    streams = partitions(redis_settings)
+    durability = Durability(settings.ingest_durability, settings.ingest_replicas, settings.ingest_replica_timeout)
+    publisher = Publisher(redis, streams, limits, metrics, clock=time.monotonic, durability=durability)
+    watch = DurabilityWatch(redis, durability)
+    pressure = Pressure(
+        redis,
+        streams,
+        redis_settings.consumer_group,
+        Watermarks(
+            backlog=settings.ingest_backlog_limit,
+            memory=settings.ingest_memory_limit,
+            age=settings.ingest_age_limit,
+            resume=settings.ingest_resume_share,
+            warn=settings.ingest_warn_share,
+        ),
+        metrics,
+        wall_clock=time.time,
+    )
+    appender: Appender = GuardedAppender(publisher, pressure, watch)
+    spooling: list[Callable[[], Awaitable[None]]] = []
+    if settings.ingest_spool_dir is not None:
+        spool = Spool(settings.ingest_spool_dir, capacity=settings.ingest_spool_bytes)
+        appender = spooler = SpoolingAppender(appender, spool, metrics)
+        spooling.append(spooler.run)
     door = Door(
         settings,
         keyring,
         bodies,
         RateLimiter(settings.ingest_rate_limit, settings.ingest_rate_burst, time.monotonic),
         Minter(time.time_ns, system_randbytes),
-        publisher,
-    )
-    quick = clickhouse.model_copy(
-        update={
-            "clickhouse_timeout": settings.ingest_reader_timeout,
-            "clickhouse_connect_timeout": settings.ingest_reader_timeout,
-        }
+        appender,
+        retry_after=lambda: max(settings.ingest_retry_after, pressure.retry_after if pressure.refusing else 0),
     )
     reader = FeedbackReader(
         lambda: connect_clickhouse(quick), settings.ingest_reader_clients, settings.ingest_reader_timeout
     )
-    health = Health(redis, keyring, publisher, door.tally, metrics)
-    return Parts(door, reader, health, (keyring.run, publisher.run, bodies.run))
+    health = Health(redis, keyring, publisher, pressure, door.tally, metrics)
+    gauges = LogGauges(redis, partitions(redis_settings), redis_settings.consumer_group, metrics, wall_clock=time.time)
+    return Parts(
+        door,
+        reader,
+        health,
+        (keyring.run, publisher.run, bodies.run, gauges.run, pressure.run, watch.run, *spooling),
+        watch.at_start,
+    )
 
 
 def key_loader(settings: ClickHouseSettings) -> LoadKeys:
@@ -129,7 +168,11 @@ class _Server(uvicorn.Server):
 
 
 async def serve(settings: IngestSettings, parts: Parts) -> None:
-    """Serves until a signal, then finishes the requests in flight."""
+    """Serves until a signal, then finishes the requests in flight.
+
+    Raises DurabilityError where Redis cannot keep what is promised.
+    """
+    await parts.at_start()
     # uvicorn raises the signals that it caught once more when it has stopped: they have done their work.
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, lambda _signal, _frame: None)

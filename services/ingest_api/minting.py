@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from shared.envelope import Envelope, RawEvent
@@ -42,11 +42,14 @@ def system_randbytes(count: int) -> bytes:
     return random_module.SystemRandom().randbytes(count)
 
 
-def envelopes(mint: Mint, source: str, events: Iterable[tuple[str, RawEvent]], part_bytes: int) -> list[Envelope]:
+def envelopes(mint: Mint, source: str, events: Sequence[tuple[str, RawEvent]], part_bytes: int) -> list[Envelope]:
     """The envelopes of one request: by project, and within one in parts of about ``part_bytes``.
 
     ``part`` counts over all of them, so that each is its own unit of work.
     """
+    if len(events) == 1:
+        ((project_id, event),) = events
+        return [Envelope(project_id, source, mint.request_id, mint.received_at, [event])]
     by_project: dict[str, list[RawEvent]] = {}
     for project_id, event in events:
         by_project.setdefault(project_id, []).append(event)

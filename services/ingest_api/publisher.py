@@ -20,6 +20,8 @@ from shared.envelope import FIELD, Envelope, encode
 from shared.errors import StoreUnavailableError
 from shared.storage import describe
 
+from .durability import Durability
+
 if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.connection import AbstractConnection
@@ -70,8 +72,10 @@ class Publisher:
         metrics: IngestMetrics,
         *,
         clock: Callable[[], float],
+        durability: Durability | None = None,
     ) -> None:
         self._redis = redis
+        self._durability = durability or Durability()
         self._heads = [_xadd_head(stream) for stream in streams]
         self._limits = limits
         self._metrics = metrics
@@ -156,7 +160,8 @@ class Publisher:
 
     async def _carry(self, connection: AbstractConnection, group: list[_Append]) -> None:
         started = self._clock()
-        commands = b"".join([append.commands for append in group])
+        # What durability asks is asked once a group, behind its last append.
+        commands = b"".join([append.commands for append in group]) + self._durability.command
         try:
             await connection.send_packed_command(commands)
             first = await _read(connection)
@@ -166,18 +171,22 @@ class Publisher:
             await connection.disconnect(nowait=True)
             await connection.send_packed_command(commands)
             first = await _read(connection)
-        entries = 0
+        failures: list[Exception | None] = []
         pending: _Read | None = first
         for append in group:
-            failure = await _outcome(connection, append.replies, pending)
+            failures.append(await _outcome(connection, append.replies, pending))
             pending = None
+        shortfall = self._durability.shortfall((await _read(connection)).value) if self._durability.command else None
+        entries = 0
+        for append, failure in zip(group, failures, strict=True):
+            refusal = failure or shortfall
             if append.done.done():
                 continue
-            if failure is None:
+            if refusal is None:
                 entries += max(1, append.replies - 2)
                 append.done.set_result(None)
             else:
-                append.done.set_exception(StoreUnavailableError("redis", describe(failure)))
+                append.done.set_exception(StoreUnavailableError("redis", describe(refusal)))
         self._metrics.append_seconds.observe(self._clock() - started)
         self._metrics.append_entries.observe(entries)
 

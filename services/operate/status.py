@@ -14,8 +14,8 @@ from rich.table import Table
 from shared.dead_letters import DeadLetterBox
 from shared.errors import StoreUnavailableError
 from shared.settings import ClickHouseSettings, RedisSettings
-from shared.storage import describe
 from shared.storage import connect as connect_clickhouse
+from shared.storage import describe
 from shared.streams import backlog, partitions
 from shared.streams import connect as connect_redis
 
@@ -88,9 +88,12 @@ def render(status: Status) -> Table:
         ("backlog", _shown(status.backlog)),
         ("  in workers' hands", _shown(status.pending)),
         ("workers", _shown(status.consumers)),
-        ("oldest unprocessed", _seconds(status.oldest_seconds, "nothing waits")),
+        (
+            "oldest unprocessed",
+            _seconds(status.oldest_seconds, "unknown" if status.backlog is None else "nothing waits"),
+        ),
         ("dead letters", _shown(status.dead_letters)),
-        ("newest event in ClickHouse", _seconds(status.newest_event_seconds, "none")),
+        ("newest event in ClickHouse", _seconds(status.newest_event_seconds, "none known")),
     ):
         table.add_row(label, value)
     for problem in status.problems:

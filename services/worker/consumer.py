@@ -25,6 +25,7 @@ from shared.settings import RedisSettings, WorkerSettings
 from shared.storage import describe
 from shared.streams import ensure_group, partitions
 
+from .ending import end
 from .entries import Entry, read_entry
 from .read_size import ReadSize
 
@@ -112,6 +113,17 @@ class LogBroker(RedisBroker):
         self, connection_options: dict[str, Any], kwargs: dict[str, Any]
     ) -> RedisConnectionState:
         return _ReaderState(connection_options, self._read_size)
+
+    @override
+    async def stop(self, *exc_info: Any) -> None:
+        """Returns when nothing reads any more: FastStream only asks its readers to end, and closes their connections
+        meanwhile.
+        """
+        reading = [task for subscriber in self.subscribers for task in getattr(subscriber, "tasks", ())]
+        for subscriber in self.subscribers:
+            await subscriber.stop()
+        await end(*reading)
+        await super().stop(*exc_info)
 
 
 async def _as_message(raw: Any) -> RedisBatchStreamMessage:

@@ -60,6 +60,8 @@ class Delivery:
         self._metrics = metrics
         self._backoff = backoff
         self._wall_clock = wall_clock
+        self.settled = 0
+        """Entries settled so far."""
 
     async def deliver(self, batch: Batch) -> None:
         """Returns when every entry is settled, or has been left pending because its dead letters had no place."""
@@ -130,6 +132,7 @@ class Delivery:
                 await asyncio.sleep(delay)
             else:
                 self._metrics.settled.inc(len(ids))
+                self.settled += len(ids)
                 return
 
     def _count(

@@ -25,6 +25,8 @@ from .circuit import Circuit
 from .consumer import build_broker
 from .dedupe import RedeliveryWindow, WindowLimits
 from .delivery import Delivery
+from .drain_rate import DrainRate
+from .ending import end
 from .entries import Holdings
 from .health import build_server
 from .read_size import ReadSize
@@ -120,6 +122,7 @@ def _build_worker(
         holdings=holdings,
         suspects=Suspects(redis),
         circuit=circuit,
+        rate=DrainRate(redis, member.consumer, lambda: delivery.settled, time.time),
     )
 
 
@@ -131,8 +134,7 @@ async def _unless(stop: asyncio.Event, doing: Coroutine[Any, Any, None]) -> bool
     if work.done():
         work.result()
         return True
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
+    await end(work)
     return False
 
 

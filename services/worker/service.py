@@ -19,6 +19,8 @@ from shared.telemetry import exception_fields
 from .batcher import Batch, Batcher
 from .circuit import Circuit
 from .delivery import Delivery
+from .drain_rate import DrainRate
+from .ending import end
 from .entries import Entry, Holdings
 from .recovery import Claimed, Membership, Recovery
 from .suspects import Suspects
@@ -48,7 +50,9 @@ class Worker:
         holdings: Holdings,
         suspects: Suspects,
         circuit: Circuit,
+        rate: DrainRate,
     ) -> None:
+        self._rate = rate
         self._redis = redis
         self._member = member
         self._settings = settings
@@ -76,16 +80,15 @@ class Worker:
         try:
             yield
         finally:
-            for task in housekeeping:
-                task.cancel()
-            await asyncio.gather(*housekeeping, return_exceptions=True)
+            await end(*housekeeping)
             try:
                 async with asyncio.timeout(self._settings.worker_drain_timeout):
                     await self._drain()
             except TimeoutError:
                 log.warning("drain_timeout", entries_left_pending=len(self._holdings))
-            launching.cancel()
-            await asyncio.gather(launching, return_exceptions=True)
+            await end(launching)
+            with suppress(RedisError, OSError):
+                await self._rate.forget()
 
     async def join(self) -> None:
         """Waits for Redis and makes the groups. Comes before ``running``, and before anything reads."""
@@ -107,6 +110,7 @@ class Worker:
         return [
             self._every(idle / 6, self._recover),
             self._every(idle / 6, self._renew),
+            self._every(1.0, self._rate.tell),
             self._every(min(_REAP_EVERY, self._settings.worker_consumer_ttl), self._reap),
         ]
 

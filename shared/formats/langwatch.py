@@ -18,6 +18,11 @@ _PROTOTYPE = "__proto__"
 """JavaScript's own: the vendor drops such a key from metrics and details, so nobody ever had it."""
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """For fields whose default only says, inside, that they were absent."""
+    schema.pop("default")
+
+
 class TrackEvent(BaseModel):
     """One act of feedback on a trace. Fields that are not named here are ignored."""
 
@@ -30,9 +35,15 @@ class TrackEvent(BaseModel):
     )
     metrics: dict[str, float] = Field(description="Numbers, by name. Zeros are kept.")
     event_details: dict[str, str | None] = Field(default_factory=dict, description="Texts, by name.")
-    timestamp: float = Field(default=math.nan, description="When it happened, in milliseconds since 1970. Absent: now.")
+    timestamp: float = Field(
+        default=math.nan,
+        description="When it happened, in milliseconds since 1970. Absent: now.",
+        json_schema_extra=_without_default,
+    )
     event_id: str = Field(
-        default="", description="Names this event: the same id on the same trace again replaces it, never adds to it."
+        default="",
+        description="Names this event: the same id on the same trace again replaces it, never adds to it.",
+        json_schema_extra=_without_default,
     )
     user_id: Any = Field(default=None, description="The end user, if a string.")
     customer_id: Any = Field(default=None, description="The end user, if a string and `user_id` is not.")

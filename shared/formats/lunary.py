@@ -15,7 +15,7 @@ from shared.formats.nodejson import compact, double, loads
 from shared.times import ClientTime, from_millis, from_text
 
 FEEDBACK = "feedback"
-_CARRIERS = frozenset({FEEDBACK, "chat"})
+CHAT = "chat"
 _VOTES = {"up": 1.0, "down": -1.0, None: 0.0}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _UUID_LENGTH = 36
@@ -45,29 +45,40 @@ def read(raw: bytes) -> Patch | None:
     if "_" in names or "-" in names:
         event = {camel_case(name): value for name, value in event.items()}
     name = event.get("event")
-    if not isinstance(name, str) or name not in _CARRIERS:
+    if name not in (FEEDBACK, CHAT):
         return None
     run_id = event.get("runId")
     if name == FEEDBACK and isinstance(run_id, str):
-        _check_run_id(run_id)
+        run_id = checked_run_id(run_id)
     values = _patch_values(event, name)
     if not values:
         return None
     if not isinstance(run_id, str):
         raise InvalidEventError("runId must be a string")
     if name != FEEDBACK:
-        _check_run_id(run_id)
-    app_id = event.get("appId")
-    if isinstance(app_id, str) and not is_uuid(app_id):
-        raise InvalidEventError(f'invalid input syntax for type uuid: "{app_id}"')
+        run_id = checked_run_id(run_id)
+    timestamp, user_id = event.get("timestamp"), event.get("userId")
+    thread_id, app_id = event.get("parentRunId"), event.get("appId")
     return Patch(
-        run_id.lower() if is_uuid(run_id) else run_id,
-        client_time(event.get("timestamp")),
+        run_id,
+        None if timestamp is None else client_time(timestamp),
         values,
-        _text(event.get("userId")),
-        _text(event.get("parentRunId")),
-        _text(app_id),
+        user_id if isinstance(user_id, str) else None,
+        thread_id if isinstance(thread_id, str) else None,
+        app_id if isinstance(app_id, str) else None,
     )
+
+
+def checked_run_id(run_id: str) -> str:
+    """A run id as it is kept: UUIDs in lower case, any other as sent.
+
+    Raises InvalidEventError for one of 36 characters or none that is no UUID: the vendor takes those for UUIDs.
+    """
+    if len(run_id) not in (_UUID_LENGTH, 0):
+        return run_id
+    if not is_uuid(run_id):
+        raise InvalidEventError(f'invalid input syntax for type uuid: "{run_id}"')
+    return run_id.lower()
 
 
 def _patch_values(event: dict[str, Any], name: str) -> dict[str, Any]:
@@ -88,12 +99,6 @@ def _object_camel_cased(value: dict[str, Any]) -> dict[str, Any]:
         if "_" in key or "-" in key or isinstance(item, dict | list):
             return {camel_case(name): camel_cased(inner) for name, inner in value.items()}
     return value
-
-
-def _check_run_id(run_id: str) -> None:
-    """A run id of 36 characters or none is taken for a UUID, and must be one; any other is taken as it is."""
-    if len(run_id) in (0, _UUID_LENGTH) and not is_uuid(run_id):
-        raise InvalidEventError(f'invalid input syntax for type uuid: "{run_id}"')
 
 
 def is_uuid(text: str) -> bool:
@@ -173,7 +178,3 @@ def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent | None:
 def _detail(value: Any) -> str | None:
     written = compact(value)
     return None if written == "null" else written
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from shared.errors import InvalidEventError, MalformedJSONError
 from shared.formats import lunary
 from shared.formats.nodejson import REFUSALS, compact, double, loads
 from shared.formats.slices import elements, member
+from shared.times import ClientTime
 
 MISSING_EVENTS = "Missing events payload."
 FORBIDDEN_KEY = "Object contains forbidden prototype property"
@@ -39,17 +41,44 @@ class Item(NamedTuple):
     error: str | None
 
 
-class _Batch(msgspec.Struct, gc=False):
-    events: list[msgspec.Raw]
+Judged = tuple[Item, Any]
+"""An event's item, and its timestamp as sent or as read; msgspec.UNSET if it has none."""
+
+_ABSENT = msgspec.Raw(b"")
 
 
 class _Head(msgspec.Struct, gc=False):
-    runId: msgspec.Raw = msgspec.Raw(b"")  # noqa: N815 -- the wire's name
+    """What is asked of every event. Each of these names has one spelling that camel-casing leads to."""
+
+    runId: msgspec.Raw = _ABSENT  # noqa: N815 -- the wire's name
     timestamp: Any = msgspec.UNSET
+    event: Any = None
+    feedback: msgspec.Raw = _ABSENT
+
+    @property
+    def run_id(self) -> bytes | None:
+        if self.runId is _ABSENT:
+            return None
+        sent = bytes(self.runId)
+        # Replies are UTF-8, whatever came.
+        return sent if sent.isascii() else sent.decode("utf-8", "replace").encode()
 
 
-_read_batch = msgspec.json.Decoder(_Batch).decode
+def _may_be_feedback(head: _Head) -> bool:
+    return head.event == lunary.FEEDBACK or (head.event == lunary.CHAT and head.feedback is not _ABSENT)
+
+
+class _Heads(msgspec.Struct, gc=False):
+    events: list[_Head]
+
+
+class _Slices(msgspec.Struct, gc=False):
+    events: list[msgspec.Raw]
+
+
 _read_head = msgspec.json.Decoder(_Head).decode
+_read_heads = msgspec.json.Decoder(_Heads).decode
+_cut = msgspec.json.Decoder(_Slices).decode
 
 
 def split(body: bytes) -> list[Item]:
@@ -57,19 +86,30 @@ def split(body: bytes) -> list[Item]:
 
     Raises MalformedJSONError for what is no JSON, InvalidEventError for what is no batch of events.
     """
+    try:
+        heads = _read_heads(body).events
+    except REFUSALS:
+        # Not what SDKs send, but perhaps what the vendor takes: no compiled reader judges these.
+        _refuse_prototype_keys(body)
+        return _in_time_order([_judged(place, piece) for place, piece in enumerate(_events(body))])
+    if not any(map(_may_be_feedback, heads)):
+        return _in_time_order([_skipped(place, head) for place, head in enumerate(heads)])
     _refuse_prototype_keys(body)
-    pieces = _events(body)
-    if len(pieces) == 1:
-        return [_judged(0, pieces[0])[0]]
-    judged = [_judged(index, piece) for index, piece in enumerate(pieces)]
-    return _in_time_order(judged)
+    pieces = _cut(body).events
+    return _in_time_order(
+        [
+            _judged_feedback(place, bytes(pieces[place]), head) if _may_be_feedback(head) else _skipped(place, head)
+            for place, head in enumerate(heads)
+        ]
+    )
+
+
+def _skipped(place: int, head: _Head) -> Judged:
+    return Item(place, head.run_id, None, None, None), head.timestamp
 
 
 def _events(body: bytes) -> list[bytes]:
-    try:
-        return [bytes(piece) for piece in _read_batch(body).events]
-    except REFUSALS:
-        pass
+    """The events of a body in whichever form it comes."""
     if not body.strip():
         raise InvalidEventError(MISSING_EVENTS)
     events = member(body, "events")
@@ -85,11 +125,12 @@ def _events(body: bytes) -> list[bytes]:
 
 
 def _refuse_prototype_keys(body: bytes) -> None:
-    """The vendor refuses a whole batch for one ``__proto__`` key at any depth, and so do we: it is an attack."""
-    if b"__proto__" in body or _ESCAPED_PROTOTYPE.search(body):
-        events = loads(body)
-        if _has_prototype_key(events):
-            raise InvalidEventError(FORBIDDEN_KEY)
+    """The vendor refuses a whole batch for one ``__proto__`` key at any depth, and so do we where something of the
+    batch is kept: it is an attack.
+    """
+    suspicious = b"__proto__" in body or (b"\\u00" in body and _ESCAPED_PROTOTYPE.search(body))
+    if suspicious and _has_prototype_key(loads(body)):
+        raise InvalidEventError(FORBIDDEN_KEY)
 
 
 def _has_prototype_key(value: Any) -> bool:
@@ -98,68 +139,76 @@ def _has_prototype_key(value: Any) -> bool:
     return isinstance(value, list) and any(map(_has_prototype_key, value))
 
 
-def _judged(index: int, raw: bytes) -> tuple[Item, float | None]:
-    """One event's item, and its time in milliseconds; None if it tells none."""
+def _judged(place: int, raw: bytes) -> Judged:
     if raw[:1] == b"[":
         inner = elements(raw)
         if len(inner) == 1:
-            raw = inner[0]
+            # The vendor sorts before it unwraps: a wrapped event has no time.
+            return _judged(place, inner[0])[0], msgspec.UNSET
     try:
         head = _read_head(raw)
-        run_id, timestamp = bytes(head.runId) or None, head.timestamp
     except REFUSALS:
-        try:
-            run_id, timestamp = _head_of(raw)
-        except (MalformedJSONError, InvalidEventError) as refusal:
-            return Item(index, None, None, None, str(refusal)), None
-    item = _item(index, run_id, raw)
-    return item, _sort_time(timestamp)
+        return _judged_whole(place, raw)
+    return _judged_feedback(place, raw, head) if _may_be_feedback(head) else _skipped(place, head)
 
 
-def _head_of(raw: bytes) -> tuple[bytes | None, Any]:
-    """As the compiled reader does, for events that it does not read: lone surrogates, 1e999, no object."""
-    event = loads(raw)
-    if not isinstance(event, dict):
-        raise InvalidEventError("event must be an object")
-    run_id = compact(event["runId"]).encode() if "runId" in event else None
-    return run_id, event.get("timestamp", msgspec.UNSET)
+def _judged_whole(place: int, raw: bytes) -> Judged:
+    """For an event that the compiled reader does not read."""
+    try:
+        event = loads(raw)
+    except MalformedJSONError as refusal:
+        return Item(place, None, None, None, refusal.reason), msgspec.UNSET
+    head = _Head()
+    if isinstance(event, dict):
+        head.timestamp = event.get("timestamp", msgspec.UNSET)
+        if "runId" in event:
+            head.runId = msgspec.Raw(compact(event["runId"]).encode())
+    return _judged_feedback(place, raw, head)
 
 
-def _item(index: int, run_id: bytes | None, raw: bytes) -> Item:
-    if b"feedback" not in raw and b"\\u00" not in raw:
-        return Item(index, run_id, None, None, None)
+def _judged_feedback(place: int, raw: bytes, head: _Head) -> Judged:
     try:
         patch = lunary.read(raw)
     except InvalidEventError as refusal:
-        return Item(index, run_id, None, None, refusal.message)
+        return Item(place, head.run_id, None, None, refusal.message), head.timestamp
     except MalformedJSONError as refusal:
-        return Item(index, run_id, None, None, refusal.reason)
+        return Item(place, head.run_id, None, None, refusal.reason), head.timestamp
     if patch is None:
-        return Item(index, run_id, None, None, None)
-    return Item(index, run_id, raw, patch.app_id, None)
+        return _skipped(place, head)
+    return Item(place, head.run_id, raw, patch.app_id, None), patch.time or head.timestamp
 
 
-def _sort_time(timestamp: Any) -> float | None:
+def _in_time_order(judged: list[Judged]) -> list[Item]:
+    """By time, stable. An event that tells no time stays behind the one it was sent after."""
+    if len(judged) == 1:
+        return [judged[0][0]]
+    keyed = []
+    latest, ordered = -math.inf, True
+    for item, timestamp in judged:
+        millis = _millis(timestamp)
+        if millis is not None:
+            ordered = ordered and millis >= latest
+            latest = millis
+        keyed.append((latest, item))
+    if not ordered:
+        keyed.sort(key=_first)
+    return [item for _, item in keyed]
+
+
+_first = itemgetter(0)
+
+
+def _millis(timestamp: Any) -> float | None:
+    """The time of an event for sorting, as JavaScript has it: null is 1970, what is no date is none."""
+    if isinstance(timestamp, ClientTime):
+        return timestamp.micros / 1000 if not timestamp.saturated else float(timestamp.exact)
     if timestamp is None:
         return 0.0
     if isinstance(timestamp, int | float) and not isinstance(timestamp, bool):
         return double(timestamp)
     if isinstance(timestamp, str):
         try:
-            time = lunary.client_time(timestamp)
+            return _millis(lunary.client_time(timestamp) or msgspec.UNSET)
         except InvalidEventError:
             return -math.inf
-        return float(time.exact) if time else None
     return None
-
-
-def _in_time_order(judged: list[tuple[Item, float | None]]) -> list[Item]:
-    """By time, stable. An event that tells no time stays behind the one it was sent after."""
-    keyed = []
-    latest = -math.inf
-    for item, time in judged:
-        if time is not None:
-            latest = time
-        keyed.append((latest, item.place, item))
-    keyed.sort(key=lambda entry: entry[:2])
-    return [item for _, _, item in keyed]

@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS feedback_resolved ${on_cluster} (
     timestamp   DateTime64(6, 'UTC') COMMENT 'The time that the client told, fitted into the column; received_at where it told none.',
     time_status Enum8('client' = 0, 'none' = 1, 'past' = 2, 'ahead' = 3, 'out_of_range' = 4) COMMENT 'What is known of timestamp.',
     received_at DateTime64(6, 'UTC') COMMENT 'When the door took the delivery that stands.',
+    first_received DateTime64(6, 'UTC') COMMENT 'When the door first heard of the event; earlier than received_at if it was sent again.',
     seen_at     DateTime64(6, 'UTC') COMMENT 'When the event first came into the tables.',
     vote        Nullable(Float64) COMMENT 'From -1 to 1; 0 = taken back; NULL = says nothing about the vote.',
     comment     Nullable(String) COMMENT 'Empty = taken back; NULL = says nothing about the comment.',
@@ -59,12 +60,14 @@ CREATE TABLE IF NOT EXISTS feedback_resolved ${on_cluster} (
     event_id    Nullable(String) COMMENT 'The client''s own id of the event, where told.',
     verdict     Enum8('none' = 0, 'up' = 1, 'down' = 2, 'undone' = 3) COMMENT 'Of the event that decides its trace''s vote: what that vote is. All others: none. So counting verdicts counts traces.',
     commented   Bool COMMENT 'This event gives its trace''s comment, and it is not empty.',
+    holds       Bool COMMENT 'Something of what it says of vote or comment holds now.',
     is_current  Bool COMMENT 'The last of the events that decide something on their trace: at most one a trace.',
     current_vote    Nullable(Float64) COMMENT 'Where is_current: the trace''s vote now.',
     current_comment Nullable(String) COMMENT 'Where is_current: the trace''s comment now.',
     INDEX by_trace   trace_id   TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_user    user_id    TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_seen    seen_at    TYPE minmax GRANULARITY 1,
+    INDEX by_receipt received_at TYPE minmax GRANULARITY 1,
     INDEX by_generation generation TYPE minmax GRANULARITY 1
 ) ENGINE = ${replicated}ReplacingMergeTree(generation)
 -- A function of the sorting key, so that FINAL need not look across partitions; and few, whatever clients send.

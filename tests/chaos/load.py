@@ -36,10 +36,12 @@ class Keys:
 
 @dataclass(frozen=True)
 class LoadShape:
-    """What is sent: distinct acts, acts a second, and the shares as ``plaudit loadgen`` names them."""
+    """What is sent: distinct acts at most (a scenario ends its load when it has seen enough), acts a second, and the
+    shares as ``plaudit loadgen`` names them.
+    """
 
-    events: int
-    rate: float
+    events: int = 12_000
+    rate: float = 400
     duplicates: float = 0.15
     undo: float = 0.15
     corrections: float = 0.1
@@ -126,6 +128,11 @@ class Load:
             raise AssertionError(f"the load generator ended with {status}: {text[-2000:]}")
         sent: dict[str, Any] = json.loads(text)["sent"]
         return sent
+
+    def finish(self) -> None:
+        """Tells it to send no more; what is under way is waited for."""
+        if self.sending:
+            self._process.send_signal(signal.SIGINT)
 
     def stop(self) -> None:
         """Ends it where it still runs; its ledger can be judged all the same."""

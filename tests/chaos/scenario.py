@@ -11,6 +11,10 @@ from .load import Judgement, Load
 from .stack import Stack
 
 
+MEANINGFUL = 150
+"""Events that must have been acknowledged."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """One scenario in numbers. recovery: seconds from the end of the last fault until the log was empty."""
@@ -46,12 +50,14 @@ class Scenario:
         """Waits for a moment of chance, in seconds."""
         time.sleep(self.random.uniform(least, most))
 
-    def while_sending(self, load: Load, least: float = 0.2, most: float = 0.8) -> Iterator[None]:
-        """Moments of chance for as long as the load is being sent."""
-        self.pause(least, most)
-        while load.sending:
-            yield
+    def moments(self, load: Load, count: int, least: float = 0.3, most: float = 1.0) -> Iterator[None]:
+        """So many moments of chance while the load is being sent; a last one, and the load is told to end."""
+        for _ in range(count):
             self.pause(least, most)
+            assert load.sending, "the load ended before its faults did"
+            yield
+        self.pause(least, most)
+        load.finish()
 
     def judge(self, stack: Stack, load: Load, *, dead_letters: int = 0, clean_stop: bool = True) -> Judgement:
         """The end of every scenario: all sent, the log empty, nothing pending, everything there once and right, and
@@ -62,7 +68,7 @@ class Scenario:
         judged = stack.judge(load)
         self._report(Figures(self.name, stack.kills, recovery, judged))
         assert not judged.faults, (judged.faults, judged.samples)
-        assert judged.accepted >= load.shape.events // 20, "too little was accepted for this to prove anything"
+        assert judged.accepted >= MEANINGFUL, "too little was accepted for this to prove anything"
         assert stack.backlog() == 0
         assert stack.pending() == 0
         assert stack.dead_letters() == dead_letters

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 import redis
 
 from services.standalone.embedded import EmbeddedServer
@@ -132,7 +133,6 @@ class Stack:
     def kill(self, name: str) -> None:
         """SIGKILL, whatever it is."""
         self.kills += 1
-        self.last_fault = time.monotonic()
         self._victim(name).kill()
 
     def revive(self, name: str) -> None:
@@ -142,13 +142,17 @@ class Stack:
             victim.start()
         elif not victim.running:
             victim.restart()
-        self.last_fault = time.monotonic()
+        self.fault_ended()
 
     def pause(self, name: str) -> None:
         self._victim(name).pause()
 
     def resume(self, name: str) -> None:
         self._victim(name).resume()
+        self.fault_ended()
+
+    def fault_ended(self) -> None:
+        """From now on things should mend: recovery is timed from the last of these moments."""
         self.last_fault = time.monotonic()
 
     def load(self, shape: LoadShape, seed: int, url: str | None = None) -> Load:
@@ -179,6 +183,23 @@ class Stack:
                 raise AssertionError(f"{self.backlog()} entries are left in the log; pending: {self.pending()}")
             time.sleep(_POLL)
         return time.monotonic() - self.last_fault
+
+    def append(self, fields: dict[bytes, bytes]) -> None:
+        """An entry of the test's own."""
+        with self.redis() as client:
+            client.xadd(_STREAM, fields)  # type: ignore[arg-type]
+
+    def metric(self, piece: Piece, name: str) -> float:
+        """The sum of a metric's values over its labels."""
+        port = piece.spec.env["PLAUDIT_METRICS_PORT"]
+        lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    def destroy_group(self) -> None:
+        """Redis forgets the group of the workers, with everything that was pending in it."""
+        with self.redis() as client:
+            client.xgroup_destroy(_STREAM, _GROUP)
+        self.fault_ended()
 
     def pending(self) -> int:
         with self.redis() as client:

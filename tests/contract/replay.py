@@ -32,9 +32,7 @@ def body_of(case: dict[str, Any]) -> bytes | None:
     if packed := _GZIP.fullmatch(text):
         return gzip.compress(packed[1].encode())
     text = _REPEAT.sub(lambda found: found[1] * int(found[2]), text)
-    text = _KEYS.sub(
-        lambda found: json.dumps({f"{found[1]}{index}": index for index in range(int(found[2]))}), text
-    )
+    text = _KEYS.sub(lambda found: json.dumps({f"{found[1]}{index}": index for index in range(int(found[2]))}), text)
     return text.replace("@@NOW_NANO@@", str(time.time_ns())).encode("utf-8", "surrogatepass")
 
 

@@ -55,7 +55,13 @@ def run_id() -> str:
 def test_a_write_is_read_back_within_two_seconds_with_its_own_types(stack: Stack, run_id: str) -> None:
     _ingest(stack, _event(run_id, {"thumb": "up"}))  # the first insert of a process is slower: it warms up
     _feedback_within(stack, run_id, {"thumb": "up"}, seconds=20)
-    sent = {"my_rating": 4.5, "nested": {"a_b": [1, None, True, {"c_d": "x"}]}, "flag": False, "none": None, "text": "1"}
+    sent = {
+        "my_rating": 4.5,
+        "nested": {"a_b": [1, None, True, {"c_d": "x"}]},
+        "flag": False,
+        "none": None,
+        "text": "1",
+    }
     _ingest(stack, _event(run_id, sent))
     wanted = {
         "thumb": "up",
@@ -175,7 +181,10 @@ def test_events_that_are_not_feedback_are_answered_and_not_kept(stack: Stack, ru
 
 def test_a_chat_message_may_carry_feedback(stack: Stack, run_id: str) -> None:
     thread = str(uuid.uuid4())
-    _ingest(stack, {"event": "chat", "type": "thread", "runId": run_id, "parentRunId": thread, "feedback": {"thumb": "down"}})
+    _ingest(
+        stack,
+        {"event": "chat", "type": "thread", "runId": run_id, "parentRunId": thread, "feedback": {"thumb": "down"}},
+    )
     rows = stack.wait_for_events("trace_id = {t:String}", 1, {"t": run_id})
     assert [(row["vote"], row["thread_id"], row["event_type"]) for row in rows] == [(-1.0, thread, "feedback")]
 

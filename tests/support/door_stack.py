@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from services.standalone.embedded import EmbeddedServer, embedded_clickhouse, embedded_valkey
 from services.standalone.process import free_port
@@ -63,7 +64,9 @@ class Stack:
         finally:
             client.close()
 
-    def wait_for_events(self, where: str, count: int, parameters: dict[str, str] | None = None, seconds: float = 20):
+    def wait_for_events(
+        self, where: str, count: int, parameters: dict[str, str] | None = None, seconds: float = 20
+    ) -> list[dict[str, object]]:
         """Those rows, as soon as there are ``count``; what there is after ``seconds``."""
         deadline = time.monotonic() + seconds
         while True:
@@ -77,7 +80,7 @@ class Stack:
 def running_stack(folder: Path, **overrides: str) -> Iterator[Stack]:
     """Valkey, ClickHouse with tables and keys, door and worker. ``overrides``: settings of the services."""
     with embedded_valkey(folder) as (redis_url, valkey), embedded_clickhouse(folder) as (clickhouse_url, clickhouse):
-        settings = ClickHouseSettings(clickhouse_url=clickhouse_url)  # type: ignore[arg-type]
+        settings = ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url))
         migrate(settings)
         client = connect(settings)
         admin = KeyAdmin(client)

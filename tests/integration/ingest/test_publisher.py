@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -59,7 +60,11 @@ def _envelope(number: int, size: int = 10, part: int = 0) -> Envelope:
 
 
 async def _entries(redis: Redis, streams: list[str] = _STREAMS) -> list[Envelope]:
-    return [decode(fields[FIELD]) for stream in streams for _, fields in await redis.xrange(stream)]
+    found: list[Envelope] = []
+    for stream in streams:
+        rows: Any = await redis.xrange(stream)
+        found += [decode(fields[FIELD]) for _, fields in rows]
+    return found
 
 
 async def test_concurrent_appends_share_round_trips_and_each_lands_once(valkey: tuple[str, EmbeddedServer]) -> None:
@@ -94,7 +99,9 @@ async def test_a_full_redis_refuses_and_none_of_a_requests_parts_is_there(valkey
         assert [entry.request_id for entry in await _entries(redis)] == [_envelope(3).request_id]
 
 
-async def test_one_refused_request_does_not_fail_its_neighbours_in_the_group(valkey: tuple[str, EmbeddedServer]) -> None:
+async def test_one_refused_request_does_not_fail_its_neighbours_in_the_group(
+    valkey: tuple[str, EmbeddedServer],
+) -> None:
     async with _publishing(valkey[0]) as (publisher, redis, _):
         await redis.set(_STREAMS[0], "no stream")
         outcomes = await asyncio.gather(

@@ -92,7 +92,8 @@ class Pipeline:
     async def letters(self) -> list[DeadLetter]:
         return [letter async for letter in DeadLetterBox(self.redis, 0).all()]
 
-    async def select(self, query: str) -> list[tuple[Any, ...]]:
+    async def select(self, query: str) -> list[Any]:
+        """Rows as tuples."""
         result = await asyncio.to_thread(self.client.query, query, tz_mode="aware")
         return [tuple(row) for row in result.result_rows]
 
@@ -102,7 +103,7 @@ class Pipeline:
     async def stored(self) -> dict[str, int]:
         """By trace, how many events an analyst counts."""
         rows = await self.select("SELECT trace_id, count() FROM feedback_events FINAL GROUP BY trace_id")
-        return {trace: count for trace, count in rows}
+        return dict(rows)
 
     @asynccontextmanager
     async def worker(self, **settings: Any) -> AsyncIterator[asyncio.Task[None]]:

@@ -36,7 +36,8 @@ def test_dates_are_read_as_javascript_reads_them(text: str, exact: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["yesterday", "", "1795316670092", "10:00", "Monday", "22", "Nov 22 2026 03:01:55 XYZ", "-000000-01-01", "x" * 500]
+    "text",
+    ["yesterday", "", "1795316670092", "10:00", "Monday", "22", "Nov 22 2026 03:01:55 XYZ", "-000000-01-01", "x" * 500],
 )
 def test_a_text_that_names_no_whole_date_is_no_time(text: str) -> None:
     assert from_text(text) is None

@@ -46,13 +46,23 @@ def _kept(event: Any) -> FeedbackEvent:
         ({"comment": ""}, None, "", {}, {}),
         ({"comment": None}, None, "", {}, {}),
         ({"comment": 5}, None, None, {}, {"comment": "5"}),
-        ({"rating": 4.5, "ok": True, "no": False}, None, None, {"rating": 4.5, "ok": 1, "no": 0}, {"rating": "4.5", "ok": "true", "no": "false"}),
+        (
+            {"rating": 4.5, "ok": True, "no": False},
+            None,
+            None,
+            {"rating": 4.5, "ok": 1, "no": 0},
+            {"rating": "4.5", "ok": "true", "no": "false"},
+        ),
         ({"k": "v", "n": None, "o": {"a_b": 1.0}}, None, None, {}, {"k": "v", "n": None, "o": '{"aB":1}'}),
         ({"": 1, "é": 2, "a b": 3}, None, None, {"": 1, "é": 2, "a b": 3}, {"": "1", "é": "2", "a b": "3"}),
     ],
 )
 def test_feedback_becomes_vote_comment_metrics_and_details(
-    feedback: dict[str, Any], vote: float | None, comment: str | None, metrics: dict[str, float], details: dict[str, str | None]
+    feedback: dict[str, Any],
+    vote: float | None,
+    comment: str | None,
+    metrics: dict[str, float],
+    details: dict[str, str | None],
 ) -> None:
     event = _kept(_event(feedback))
     assert (event.vote, event.comment, event.metrics, event.details) == (vote, comment, metrics, details)
@@ -89,7 +99,9 @@ def test_keys_are_camel_cased_as_the_vendor_does(name: str, camel: str) -> None:
 
 
 def test_the_events_own_keys_may_be_snake_case_too() -> None:
-    event = _kept({"event": "feedback", "run_id": "r", "user-id": "u", "parent_run_id": "th", "feedback": {"thumb": "up"}})
+    event = _kept(
+        {"event": "feedback", "run_id": "r", "user-id": "u", "parent_run_id": "th", "feedback": {"thumb": "up"}}
+    )
     assert (event.trace_id, event.user_id, event.thread_id) == ("r", "u", "th")
 
 
@@ -124,7 +136,7 @@ def test_what_touches_nothing_is_no_event(event: dict[str, Any]) -> None:
         (_event("up"), "feedback must be an object"),
         (_event(["a"]), "feedback must be an object"),
         (_event(5), "feedback must be an object"),
-        (_event(False), "feedback must be an object"),  # noqa: FBT003
+        (_event(False), "feedback must be an object"),
         ({"event": "feedback", "feedback": {"a": 1}}, "runId must be a string"),
         ({"event": "feedback", "runId": 42, "feedback": {"a": 1}}, "runId must be a string"),
         ({"event": "feedback", "runId": "", "feedback": {}}, 'invalid input syntax for type uuid: ""'),
@@ -166,7 +178,9 @@ def test_a_time_that_is_none_leaves_the_event_without_one(timestamp: Any) -> Non
 
 def test_patches_of_different_keys_at_one_instant_are_different_events() -> None:
     same = [_kept(_event({"thumb": thumb}, timestamp=5)).dedupe_id for thumb in ("up", "down")]
-    others = [_kept(_event(feedback, timestamp=5)).dedupe_id for feedback in ({"comment": "x"}, {"thumb": "up", "a": 1})]
+    others = [
+        _kept(_event(feedback, timestamp=5)).dedupe_id for feedback in ({"comment": "x"}, {"thumb": "up", "a": 1})
+    ]
     assert len(set(same)) == 1
     assert len({*same, *others}) == 3
     assert _kept(_event({"my_key": 1}, timestamp=5)).dedupe_id == _kept(_event({"myKey": 1}, timestamp=5)).dedupe_id
@@ -218,8 +232,8 @@ def test_one_object_in_place_of_a_list_is_one_event() -> None:
         (b'{"events":null}', "Missing events payload."),
         (b'{"events":"x"}', "Missing events payload."),
         (b'{"events":5}', "Missing events payload."),
-        (b'{"events":[{"a":{"__proto__":1}}]}', "Object contains forbidden prototype property"),
-        (b'{"events":[{"a":[{"\\u005f_proto__":1}]}]}', "Object contains forbidden prototype property"),
+        (b'{"events":[{"event":"feedback","a":{"__proto__":1}}]}', "Object contains forbidden prototype property"),
+        (b'{"events":[{},{"event":"feedback","a":[{"\\u005f_proto__":1}]}]}', "Object contains forbidden prototype property"),
     ],
 )
 def test_what_is_no_batch_is_refused_as_a_whole(body: bytes, error: str) -> None:
@@ -227,7 +241,9 @@ def test_what_is_no_batch_is_refused_as_a_whole(body: bytes, error: str) -> None
         split(body)
 
 
-@pytest.mark.parametrize("body", [b"{", b"5", b"true", b'{"events":[NaN]}', b'{"events":[1,]}', b'{"events":[]} x', b"nonsense"])
+@pytest.mark.parametrize(
+    "body", [b"{", b"5", b"true", b'{"events":[NaN]}', b'{"events":[1,]}', b'{"events":[]} x', b"nonsense"]
+)
 def test_what_is_no_json_is_refused_as_a_whole(body: bytes) -> None:
     with pytest.raises(MalformedJSONError):
         split(body)

@@ -15,7 +15,7 @@ from shared.formats import nodejson
 from shared.formats.nodejson import MAX_DEPTH, compact, double, loads
 
 _PIECES = [
-    *"{}[]:,\"\\/ \t\n\r\x0b\x00\x1f\x7f\xa0\ufeff0123456789-+.eE",
+    *'{}[]:,"\\/ \t\n\r\x0b\x00\x1f\x7f\xa0\ufeff0123456789-+.eE',
     *["true", "false", "null", "NaN", "Infinity", "-Infinity", "undefined", "//", "/*", "'"],
     *["\\u0041", "\\ud83d", "\\ude00", "\\ud83d\\ude00", "\\n", "\\x", "\\u12", "\\\\", '\\"'],
     *["1e999", "-1e999", "1e-999", "-0", "01", "1.", ".5", "1e", "9007199254740993", "1" * 400],

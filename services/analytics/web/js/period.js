@@ -60,7 +60,8 @@ export function labelled(list, interval, timeZone, most) {
     if (interval === "minute") return minuteOfDay(bucket.start, timeZone) % stride === 0;
     if (interval === "hour" && stride <= 24) return (minuteOfDay(bucket.start, timeZone) / 60) % stride === 0;
     if (interval === "day" && stride === 7) return date(bucket.start, timeZone, { weekday: "short" }) === "Mon";
-    return (list.length - 1 - index) % stride === 0;
+    // Half a stride from the end, where there is room for the last one.
+    return (list.length - 1 - index) % stride === Math.floor(stride / 2);
   });
 }
 

@@ -72,9 +72,9 @@ export class Chart {
       bands,
       series: [{}, ...series],
       legend: { show: false },
-      padding: [10, 8, 0, 0],
+      padding: [10, 12, 0, 0],
       scales: { x: { time: false, range: () => [view.buckets[0].start, view.buckets.at(-1).end] }, y: { range: y.range } },
-      axes: [this.#timeAxis(view, axis), { ...axis, size: VALUE_AXIS_WIDTH, splits: y.splits, values: (_, splits) => splits.map(y.label) }],
+      axes: [this.#timeAxis(view, axis), { ...axis, size: VALUE_AXIS_WIDTH, values: (_, splits) => splits.map(y.label) }],
       cursor: {
         y: false,
         points: { show: false },
@@ -91,7 +91,7 @@ export class Chart {
 
   #timeAxis(view, axis) {
     const splits = (plot) => {
-      const most = Math.max(2, Math.floor(plot.over.clientWidth / LABEL_WIDTH));
+      const most = Math.max(2, Math.floor((plot.width - VALUE_AXIS_WIDTH) / LABEL_WIDTH));
       return labelled(view.buckets, view.interval, view.timeZone, most).map((bucket) => bucket.middle);
     };
     const starts = new Map(view.buckets.map((bucket) => [bucket.middle, bucket.start]));
@@ -108,7 +108,7 @@ export class Chart {
     replace(
       this.tip,
       h("p", { class: "tip-title" }, bucket.partial ? `${name} (a part)` : name),
-      h("dl", {}, this.rows(view, index).map(([kind, label, text]) => h("div", { class: kind }, h("dt", {}, label), h("dd", {}, text)))),
+      h("dl", {}, this.rows(view, index).map(([kind, label, text]) => h("div", {}, h("dt", { class: kind || null }, label), h("dd", {}, text)))),
     );
     const x = plot.valToPos(bucket.middle, "x");
     const onTheLeft = x > plot.over.clientWidth / 2;
@@ -134,7 +134,7 @@ function paleEnds(plot, view, palette) {
   ctx.fillStyle = palette.card;
   for (const bucket of view.buckets.filter((candidate) => candidate.partial)) {
     const left = plot.valToPos(bucket.start, "x", true);
-    ctx.fillRect(left, bbox.top, plot.valToPos(bucket.end, "x", true) - left, bbox.height - 2);
+    ctx.fillRect(left, bbox.top, plot.valToPos(bucket.end, "x", true) - left, bbox.height);
   }
   ctx.restore();
 }

@@ -26,7 +26,7 @@ export function satisfactionPlan(view, palette) {
         points: { show: share.length <= FEW || lonely(share), size: 5, fill: palette.up },
       },
     ],
-    y: { range: () => extent([...share, ...previous], view.series), label: (value) => percent(value, 0) },
+    y: { range: () => extent([...share, ...previous], view.series), label: (value) => percent(value, Number.isInteger(Math.round(value * 1000) / 10) ? 0 : 1) },
   };
 }
 
@@ -51,7 +51,8 @@ function extent(values, series) {
   const room = (widths[Math.floor(widths.length / 2)] ?? 0.1) * 0.6;
   const low = Math.max(0, Math.floor((Math.min(...known) - room) * 20) / 20);
   const high = Math.min(1, Math.ceil((Math.max(...known) + room) * 20) / 20);
-  return [low, high];
+  // A little more at 0 and 100 %, where points would be cut in half.
+  return [low === 0 ? -0.02 : low, high === 1 ? 1.02 : high];
 }
 
 /** Whether a value stands alone between gaps, where no line would show it. */

@@ -1,0 +1,94 @@
+"""Draining one backlog by whoever it is, with the time, the processor time and the memory it took."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from bench.backlog import BacklogWriter
+from bench.machine import MEASURED_CORE
+from bench.pieces import Stage, ceiling_spec, cpu_seconds, peak_memory, running, worker_spec
+from services.standalone.process import ProcessSpec
+from shared.storage import EVENTS_TABLE, connect
+
+
+class Drain:
+    """One backlog of ``entries`` entries with ``events`` events, drained as often as is asked."""
+
+    def __init__(self, stage: Stage, backlog: BacklogWriter, template: str, entries: int, events: int) -> None:
+        self.stage = stage
+        self.backlog = backlog
+        self.template = template
+        self.entries = entries
+        self.events = events
+
+    def ours(self, workers: int = 1, cores: tuple[int, ...] = (MEASURED_CORE,), **settings: str) -> dict[str, Any]:
+        """``plaudit worker`` with everything on, as often as told."""
+        specs = [worker_spec(self.stage.backends, number + 1, **settings) for number in range(workers)]
+        return self._run(specs, self.backlog.emptied, cores)
+
+    def bare(self) -> dict[str, Any]:
+        """The bare loop."""
+        spec = ceiling_spec("bare_worker", self.backlog.stream, self.backlog.group, str(self.entries))
+        return self._run([_with_servers(spec, self.stage)], self.backlog.acknowledged, (MEASURED_CORE,))
+
+    def one_by_one(self) -> dict[str, Any]:
+        """The hurried team."""
+        spec = ceiling_spec("one_by_one", self.backlog.stream, self.backlog.group)
+        return self._run([_with_servers(spec, self.stage)], self.backlog.acknowledged, (MEASURED_CORE,))
+
+    def _run(self, specs: list[ProcessSpec], done: Callable[[], bool], cores: tuple[int, ...]) -> dict[str, Any]:
+        self.backlog.clear()
+        empty_tables(self.stage)
+        # A window that remembers the last run would let this one skip everything.
+        for key in self.backlog.redis.scan_iter("plaudit:{done}:*"):
+            self.backlog.redis.unlink(key)
+        with ExitStack() as stack:
+            servers = [stack.enter_context(running(spec, self.stage.folder, *cores)) for spec in specs]
+            self.backlog.wait(lambda: self._readers() >= len(specs))
+            before = [cpu_seconds(server.pid) for server in servers]
+            start = self.backlog.put(self.template)
+            seconds = self.backlog.wait(done) - start
+            used = sum(cpu_seconds(server.pid) for server in servers) - sum(before)
+            peak = max(peak_memory(server.pid) for server in servers)
+        return {
+            "events_per_second": self.events / seconds,
+            "cpu_us_per_event": used / self.events * 1e6,
+            "cpu_seconds": used,
+            "seconds": seconds,
+            "peak_mib": peak / 2**20,
+            "rows": _count(self.stage),
+        }
+
+    def _readers(self) -> int:
+        return len(self.backlog.redis.xinfo_consumers(self.backlog.stream, self.backlog.group))
+
+
+def _with_servers(spec: ProcessSpec, stage: Stage) -> ProcessSpec:
+    return ProcessSpec(name=spec.name, argv=spec.argv, ready=spec.ready, env=stage.backends.env)
+
+
+def empty_tables(stage: Stage) -> None:
+    """So that every run inserts into a table of the same size."""
+    client = connect(stage.clickhouse)
+    for table in (EVENTS_TABLE, "feedback_by_trace", "feedback_changes", "hurried"):
+        client.command(f"TRUNCATE TABLE IF EXISTS {table}")
+    client.close()
+
+
+def _count(stage: Stage) -> int:
+    client: Client = connect(stage.clickhouse)
+    try:
+        return int(str(client.command(f"SELECT count() FROM {EVENTS_TABLE}")))
+    finally:
+        client.close()
+
+
+def own_cpu() -> float:
+    """Seconds of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,110 @@
+// The page once somebody is logged in: gives every part the state and the period, and refreshes them by the clock.
+
+import { byId } from "./dom.js";
+import { period } from "./period.js";
+import { BreakdownView } from "./views/breakdown.js";
+import { EmptyView } from "./views/empty.js";
+import { FiltersView } from "./views/filters.js";
+import { PipelineView } from "./views/pipeline.js";
+import { SaidView } from "./views/said.js";
+import { SignalsView } from "./views/signals.js";
+import { StoryView } from "./views/story.js";
+import { SummaryView } from "./views/summary.js";
+import { TailView } from "./views/tail.js";
+
+const REFRESH_MILLISECONDS = 30_000;
+const FIRST_EVENT_MILLISECONDS = 3_000;
+
+export class Dashboard {
+  #timer = null;
+  #now = Date.now();
+  #running = false;
+
+  constructor(store, troubles) {
+    this.store = store;
+    this.project = "";
+    const shared = { store, troubles };
+    this.filters = new FiltersView({ ...shared, period: () => this.period() });
+    this.summary = new SummaryView({ ...shared, answered: (answer) => this.#answered(answer) });
+    this.breakdown = new BreakdownView(shared);
+    this.said = new SaidView(shared);
+    this.tail = new TailView(shared);
+    this.signals = new SignalsView(shared);
+    this.story = new StoryView(shared);
+    this.pipeline = new PipelineView(shared);
+    this.empty = new EmptyView({ ...shared, project: () => this.project });
+    store.subscribe((state) => this.#running && this.#changed(state));
+    document.addEventListener("visibilitychange", () => this.#running && this.refresh());
+  }
+
+  /** The period that is shown. It stands still between refreshes, so that all parts speak of the same. */
+  period() {
+    return period(this.store.state, this.#now);
+  }
+
+  start(project) {
+    this.#running = true;
+    this.project = project;
+    byId("project").textContent = project;
+    byId("project").hidden = byId("dashboard").hidden = false;
+    this.#now = Date.now();
+    this.pipeline.start();
+    this.#update(this.store.state, false);
+    this.#schedule(REFRESH_MILLISECONDS);
+  }
+
+  stop() {
+    this.#running = false;
+    clearTimeout(this.#timer);
+    this.pipeline.stop();
+    this.tail.stop();
+    this.story.stop();
+    byId("project").hidden = byId("dashboard").hidden = true;
+  }
+
+  /** Asks everything again, up to now. */
+  refresh() {
+    if (document.visibilityState === "hidden") return;
+    this.#now = Date.now();
+    this.#update(this.store.state, true);
+    this.#schedule(REFRESH_MILLISECONDS);
+  }
+
+  redraw() {
+    this.summary.redraw();
+  }
+
+  #changed(state) {
+    this.#update(state, false);
+  }
+
+  #update(state, again) {
+    const span = this.period();
+    this.filters.update(state, span);
+    this.summary.update(state, span);
+    this.breakdown.update(state, span);
+    this.said.update(state, span, again);
+    this.signals.update(state, span);
+    this.tail.update(state);
+    this.story.update(state);
+  }
+
+  #answered({ totals }) {
+    const nothing = totals.events === 0 && totals.traces === 0;
+    byId("answers").hidden = nothing;
+    if (!nothing) {
+      this.empty.hide();
+      return;
+    }
+    this.empty.show(this.#now);
+    this.#schedule(FIRST_EVENT_MILLISECONDS);
+  }
+
+  #schedule(milliseconds) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#schedule(REFRESH_MILLISECONDS);
+      this.refresh();
+    }, milliseconds);
+  }
+}

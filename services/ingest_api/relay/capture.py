@@ -1,0 +1,78 @@
+"""Around a face of the door: what it answers with success goes on to the vendor, after the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import structlog
+
+from services.ingest_api.replies import Header, Message, Receive, Scope, Send
+
+from .sender import Sender
+from .upstream import request_headers, target
+
+log = structlog.get_logger()
+
+Face = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Kept(NamedTuple):
+    """What is left of a request without its feedback. plain: the body is no longer encoded, whatever it was."""
+
+    body: bytes
+    plain: bool
+
+
+CutFeedback = Callable[[bytes, bytes], Kept | None]
+"""From a body and its Content-Encoding to what may go on; None: nothing. Raises ValueError where it cannot tell."""
+
+
+class RelayedFace:
+    """``cut``: takes the feedback out, where it must not go on; None: the request goes on as it came."""
+
+    def __init__(self, face: Face, sender: Sender, cut: CutFeedback | None, *, forwarded_for: bool) -> None:
+        self._face = face
+        self._sender = sender
+        self._cut = cut
+        self._forwarded_for = forwarded_for
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received: list[bytes] = []
+        status = 0
+
+        async def receive_and_keep() -> Message:
+            message = await receive()
+            if body := message.get("body"):
+                received.append(body)
+            return message
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        await self._face(scope, receive_and_keep, send_and_see)
+        if 200 <= status < 300:
+            self._go_on(scope, received[0] if len(received) == 1 else b"".join(received))
+
+    def _go_on(self, scope: Scope, body: bytes) -> None:
+        headers = request_headers(scope, forwarded_for=self._forwarded_for)
+        if self._cut is not None:
+            try:
+                kept = self._cut(body, _encoding(headers))
+            except ValueError as error:
+                log.warning("relay_unreadable", source=self._sender.source, error=type(error).__name__)
+                self._sender.unreadable()
+                return
+            if kept is None:
+                return
+            body = kept.body
+            if kept.plain:
+                headers = [header for header in headers if header[0] != b"content-encoding"]
+        self._sender.offer(scope["method"], target(scope), headers, body)
+
+
+def _encoding(headers: list[Header]) -> bytes:
+    return next((value for name, value in headers if name == b"content-encoding"), b"")

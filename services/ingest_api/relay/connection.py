@@ -1,0 +1,162 @@
+"""One keep-alive HTTP/1.1 connection to a vendor, for requests of which only the status of the answer matters.
+
+A general client costs ten times as much a request, which would be most of what the door itself costs: measured, see
+docs/relay.md. Parsing is httptools', as on the door's own side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import NamedTuple
+
+import httptools
+
+from shared.errors import PlauditError
+
+from .upstream import Upstream
+
+_COPY_BELOW = 64 * 1024
+_LONGEST_PAUSE = 3600.0
+
+
+class NotSentError(PlauditError):
+    """No connection could be had, so the vendor has not seen the request: it may be sent again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnansweredError(PlauditError):
+    """The connection ended, or time ran out, before there was a status: the vendor may have taken it or not."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class VendorAnswer(NamedTuple):
+    """retry_after: seconds, where the vendor told them."""
+
+    status: int
+    retry_after: float | None
+
+
+class Connection(asyncio.Protocol):
+    """Open it with ``connect``. One request at a time. ``clock``: monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiting: asyncio.Future[VendorAnswer] | None = None
+        self._status = 0
+        self._retry_after: float | None = None
+        self._idle_since = clock()
+
+    def usable(self, idle_limit: float) -> bool:
+        """Whether it is open and was used within ``idle_limit`` seconds."""
+        return self._transport is not None and self._clock() - self._idle_since <= idle_limit
+
+    async def exchange(self, head: bytes, body: bytes, timeout: float) -> VendorAnswer:  # noqa: ASYNC109 -- cheaper
+        """Raises UnansweredError."""
+        if self._transport is None:
+            raise UnansweredError("the connection is closed")
+        loop = asyncio.get_running_loop()
+        self._status, self._retry_after = 0, None
+        self._waiting = loop.create_future()
+        timer = loop.call_later(timeout, self._give_up, f"no answer within {timeout} s")
+        try:
+            if len(body) < _COPY_BELOW:
+                self._transport.write(head + body)
+            else:
+                self._transport.writelines([head, body])
+            return await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting = None
+            self._idle_since = self._clock()
+
+    def close(self) -> None:
+        """At once. A request on its way is unanswered."""
+        self._give_up("closed on our side")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._status:
+            # Closed in the middle of the answer, or its end is the end of the answer: the status had come.
+            self._answer()
+        else:
+            self._fail(f"closed by the vendor{f': {exc}' if exc else ''}")
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiting is None:
+            # Nobody asked: a timeout's 408, as some servers send before they close.
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._give_up(f"no HTTP: {type(error).__name__}")
+
+    # What follows is called by the parser.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"retry-after" and value.strip().isdigit():
+            self._retry_after = min(float(value), _LONGEST_PAUSE)
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self._status = status
+
+    def on_message_complete(self) -> None:
+        if not self._status:
+            return  # a 1xx; the answer follows
+        if not self._parser.should_keep_alive():
+            self._drop()
+        self._answer()
+
+    def _answer(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(VendorAnswer(self._status, self._retry_after))
+
+    def _give_up(self, reason: str) -> None:
+        self._drop()
+        if self._status:
+            self._answer()
+        else:
+            self._fail(reason)
+
+    def _drop(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    def _fail(self, reason: str) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(UnansweredError(reason))
+
+
+async def connect(
+    to: Upstream,
+    tls: ssl.SSLContext | None,
+    timeout: float,
+    clock: Callable[[], float],
+) -> Connection:
+    """Raises NotSentError."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            _, connection = await loop.create_connection(
+                lambda: Connection(clock), to.host, to.port, ssl=tls, server_hostname=to.host if tls else None
+            )
+    except (OSError, TimeoutError) as error:
+        raise NotSentError(f"{type(error).__name__}: {error}") from error
+    return connection

@@ -1,0 +1,87 @@
+"""What waits for the vendor: bounded in bytes and in age, what is on its way included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+_OVERHEAD = 512
+"""Bytes that a request costs besides its own, roughly: many empty ones must be bounded as well."""
+
+
+class Outgoing(NamedTuple):
+    """One request as it goes out. since: when Plaudit had answered it, in monotonic seconds. tries: before this one."""
+
+    head: bytes
+    body: bytes
+    since: float
+    tries: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + len(self.body) + _OVERHEAD
+
+
+class RelayQueue:
+    """First come, first served. What is too much is refused when it comes; what became too old is dropped when its
+    turn comes. ``on_expired`` is told of each of these. limit: bytes. age: seconds. clock: monotonic seconds.
+    """
+
+    def __init__(self, limit: int, age: float, *, clock: Callable[[], float], on_expired: Callable[[], None]) -> None:
+        self._limit = limit
+        self._age = age
+        self._clock = clock
+        self._on_expired = on_expired
+        self._ready: deque[Outgoing] = deque()
+        self._takers: list[asyncio.Future[None]] = []
+        self.held_bytes = 0
+        self.held = 0
+
+    def offer(self, request: Outgoing) -> bool:
+        """Whether it fits."""
+        if self.held_bytes + request.size > self._limit:
+            return False
+        self.held_bytes += request.size
+        self.held += 1
+        self._put(request)
+        return True
+
+    async def take(self) -> Outgoing:
+        """The next one; waits for it. Whoever takes it says ``done`` or ``again`` at last."""
+        while True:
+            while self._ready:
+                request = self._ready.popleft()
+                if not self.expired(request):
+                    return request
+                self.done(request)
+                self._on_expired()
+            taker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._takers.append(taker)
+            try:
+                await taker
+            finally:
+                if taker in self._takers:
+                    self._takers.remove(taker)
+
+    def expired(self, request: Outgoing) -> bool:
+        return self._clock() - request.since > self._age
+
+    def done(self, request: Outgoing) -> None:
+        """It is no longer held, whatever became of it."""
+        self.held_bytes -= request.size
+        self.held -= 1
+
+    def again(self, request: Outgoing, after: float) -> None:
+        """Puts it back for one more try in ``after`` seconds; it stays counted meanwhile."""
+        asyncio.get_running_loop().call_later(after, self._put, request._replace(tries=request.tries + 1))
+
+    def _put(self, request: Outgoing) -> None:
+        self._ready.append(request)
+        # The last to wait goes first: its connection was used last and is the least likely to have been closed.
+        while self._takers:
+            taker = self._takers.pop()
+            if not taker.done():
+                taker.set_result(None)
+                return

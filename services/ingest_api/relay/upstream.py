@@ -1,0 +1,109 @@
+"""Where a vendor's own API is, and what a request looks like when it goes on there."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pydantic_core import Url
+
+from services.ingest_api.replies import Header, Scope
+
+_PORTS = {"http": 80, "https": 443}
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers between two neighbours only (RFC 9110, 7.6.1). All others are between client and vendor."""
+
+_OURS = frozenset({b"host", b"content-length", b"expect"})
+"""Of a request, what is said anew: to whom it goes, how long it is; and nobody waits for a 100 any more."""
+
+_FORWARDED = b"x-forwarded-for"
+
+
+class Upstream(NamedTuple):
+    """A vendor's API. authority: its host, with the port where that is not the scheme's own. prefix: of all paths."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    prefix: str
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """A context that checks the certificate by the system's authorities (or SSL_CERT_FILE); None for http."""
+        return ssl.create_default_context() if self.scheme == "https" else None
+
+    @property
+    def base(self) -> str:
+        """The URL that a path and query are put behind; never another host, since a path begins with a slash."""
+        return f"{self.scheme}://{self.authority}{self.prefix}"
+
+
+def upstream(url: Url) -> Upstream:
+    """``url`` as checked by the settings: http or https, with a host, without user, query and fragment."""
+    host = url.host or ""
+    port = url.port or _PORTS[url.scheme]
+    authority = host if port == _PORTS[url.scheme] else f"{host}:{port}"
+    return Upstream(url.scheme, host.strip("[]"), port, authority, (url.path or "").rstrip("/"))
+
+
+def end_to_end(headers: Iterable[Header]) -> list[Header]:
+    """Those that are not for the neighbour alone, by their names or because Connection lists them."""
+    headers = list(headers)
+    listed = {
+        name.strip().lower()
+        for header, value in headers
+        if header.lower() == b"connection"
+        for name in value.split(b",")
+    }
+    gone = _HOP_BY_HOP | listed
+    return [(name, value) for name, value in headers if name.lower() not in gone]
+
+
+def request_headers(scope: Scope, *, forwarded_for: bool) -> list[Header]:
+    """A request's headers as they go on: in their order, the client's credentials among them.
+
+    forwarded_for: add the client's address, as proxies do. Vendors limit requests by client; without it all of a
+    team's clients would be one.
+    """
+    kept = [header for header in end_to_end(scope["headers"]) if header[0] not in _OURS]
+    client = scope.get("client")
+    if not forwarded_for or not client:
+        return kept
+    hops = [value for name, value in kept if name == _FORWARDED]
+    kept = [header for header in kept if header[0] != _FORWARDED]
+    return [*kept, (_FORWARDED, b", ".join([*hops, client[0].encode("latin-1")]))]
+
+
+def target(scope: Scope) -> bytes:
+    """Path and query exactly as they were asked for."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return path + b"?" + query if query else path
+
+
+def request_head(method: str, place: bytes, headers: Iterable[Header], to: Upstream, length: int) -> bytes:
+    """The request's first lines on the wire."""
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%bcontent-length: %d\r\n\r\n" % (
+        method.encode(),
+        to.prefix.encode(),
+        place,
+        to.authority.encode(),
+        lines,
+        length,
+    )

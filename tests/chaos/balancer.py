@@ -1,0 +1,86 @@
+"""A TCP balancer that sends new connections, in turn, to the doors that say they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Sequence
+from typing import Self
+
+import httpx
+
+from .proxy import LoopThread
+
+_LOOK_EVERY = 0.1
+_CHUNK = 65536
+
+
+class Balancer:
+    """Use as a context manager. ``ports``: of the doors."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._ports = ports
+        self._ready: set[int] = set()
+        self._turns = itertools.cycle(ports)
+        self._thread = LoopThread()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ready(self, port: int) -> bool:
+        """Whether a door gets new connections at present."""
+        return port in self._ready
+
+    def __enter__(self) -> Self:
+        self.port = self._thread.run(self._listen())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.call(self._server.close)
+        self._thread.stop()
+
+    async def _listen(self) -> int:
+        self._looking = asyncio.create_task(self._look())
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def _look(self) -> None:
+        async with httpx.AsyncClient(timeout=2.0) as client:
+            while True:
+                for port in self._ports:
+                    healthy = False
+                    with contextlib.suppress(httpx.HTTPError):
+                        healthy = (await client.get(f"http://127.0.0.1:{port}/health/ready")).status_code == 200
+                    if healthy:
+                        self._ready.add(port)
+                    else:
+                        self._ready.discard(port)
+                await asyncio.sleep(_LOOK_EVERY)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = next((port for port in itertools.islice(self._turns, len(self._ports)) if port in self._ready), None)
+        if port is None:
+            writer.transport.abort()
+            return
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            writer.transport.abort()
+            return
+        try:
+            await asyncio.gather(_carry(reader, far_writer), _carry(far_reader, writer))
+        finally:
+            writer.transport.abort()
+            far_writer.transport.abort()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
