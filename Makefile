@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.set-up
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 UV     := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test unit lint types chaos bench lock clean
+.PHONY: help setup up test unit lint types chaos bench lock image audit licences clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,9 +38,20 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
-lock: $(STAMP)  ## resolve the dependencies anew
+lock:  ## resolve the dependencies anew; does not touch .venv
+	test -x $(UV) || $(MAKE) setup
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o requirements-production.lock
+	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-build.lock
+
+image:  ## the container image, named plaudit:VERSION and plaudit:latest
+	docker build --file deploy/Dockerfile --tag plaudit:$(VERSION) --tag plaudit:latest --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+
+audit: $(STAMP)  ## known weaknesses of the packages in the image
+	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements-production.lock
+
+licences: $(STAMP)  ## licences of the packages in the image, into docs/licences.md
+	$(BIN)/python deploy/licences.py requirements-production.lock > docs/licences.md
 
 clean:  ## remove what was built and installed
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from bench.backlog import BacklogWriter
 from bench.machine import MEASURED_CORE
 from bench.pieces import Stage, ceiling_spec, cpu_seconds, peak_memory, running, worker_spec
+from services.standalone.embedded import EmbeddedServer
 from services.standalone.process import ProcessSpec
 from shared.storage import EVENTS_TABLE, connect
 
@@ -52,7 +53,7 @@ class Drain:
             self.backlog.wait(lambda: self._readers() >= len(specs))
             before = [cpu_seconds(server.pid) for server in servers]
             start = self.backlog.put(self.template)
-            seconds = self.backlog.wait(done) - start
+            seconds = self.backlog.wait(lambda: _alive(servers) and done()) - start
             used = sum(cpu_seconds(server.pid) for server in servers) - sum(before)
             peak = max(peak_memory(server.pid) for server in servers)
         return {
@@ -66,6 +67,17 @@ class Drain:
 
     def _readers(self) -> int:
         return len(self.backlog.redis.xinfo_consumers(self.backlog.stream, self.backlog.group))
+
+
+class DiedError(Exception):
+    """A process under measurement ended by itself; its log tells why."""
+
+
+def _alive(servers: list[EmbeddedServer]) -> bool:
+    for server in servers:
+        if not server.running:
+            raise DiedError(server.log.read_text(encoding="utf-8", errors="replace")[-2000:])
+    return True
 
 
 def _with_servers(spec: ProcessSpec, stage: Stage) -> ProcessSpec:

@@ -88,6 +88,7 @@ def up(
 @app.command(
     epilog=settings_table(
         all_settings.IngestSettings,
+        all_settings.RelaySettings,
         all_settings.RedisSettings,
         all_settings.KeySettings,
         all_settings.TelemetrySettings,

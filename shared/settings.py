@@ -91,6 +91,9 @@ class IngestSettings(_Settings):
     ingest_body_limit_lunary: int = Field(
         20 * MIB, gt=0, description="Bytes of one Lunary request after decompression; more is 413. Lunary's own limit."
     )
+    ingest_body_limit_otlp: int = Field(
+        10 * MIB, gt=0, description="Bytes of one request of traces, packed and unpacked; more is 413. LangWatch's own."
+    )
     ingest_part_bytes: int = Field(
         512 * KIB,
         gt=0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -123,7 +124,7 @@ def _lunary_row(envelope: _Envelope, event: _Event, entry_id: str) -> tuple[Any,
 
 
 def drain(stream: str, group: str, entries: int, count: int = 20_000) -> None:
-    """Until so many entries are acknowledged."""
+    """Until so many entries are acknowledged; then waits to be stopped."""
     redis = Redis.from_url(RedisSettings().redis_url.get_secret_value(), protocol=2)
     client = connect(ClickHouseSettings())
     settings = known_settings(client, INSERT_SETTINGS)
@@ -133,7 +134,8 @@ def drain(stream: str, group: str, entries: int, count: int = 20_000) -> None:
     client.insert(EVENTS_TABLE, [[] for _ in names], names, column_type_names=types, column_oriented=True)
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    while entries > 0:
+    left = entries
+    while left > 0:
         reply: Any = redis.xreadgroup(group, "bare", {stream: ">"}, count=count, block=1000)
         if not reply:
             continue
@@ -153,7 +155,8 @@ def drain(stream: str, group: str, entries: int, count: int = 20_000) -> None:
             settings=settings,
         )
         redis.xack(stream, group, *[entry_id for entry_id, _ in read])
-        entries -= len(read)
+        left -= len(read)
+    time.sleep(3600)
 
 
 if __name__ == "__main__":

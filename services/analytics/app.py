@@ -6,11 +6,9 @@ import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import MutableHeaders
@@ -18,40 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.keyring import Keyring
 from shared.telemetry import exception_fields
 
-from .access import Access
+from . import routes, session_routes
 from .docs_page import POLICY, render
 from .errors import ApiError, bad_parameter
-from .freshness import Freshness, RefreshDuty
 from .pages import pages
-from .pipeline import Pipeline
-from .routes import DESCRIPTION, api
-from .session_routes import session_api
-from .tail import Tails
-from .warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from .parts import Parts, PartsOf
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the application is made of. ``duty``: keeps the derived tables up; None where another process does."""
-
-    access: Access
-    warehouse: Warehouse
-    freshness: Freshness
-    pipeline: Pipeline
-    tails: Tails
-    keyring: Keyring
-    duty: RefreshDuty | None
-    redis: Redis
-    ingest_url: str | None
-    most_in_parquet: int
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -64,64 +37,76 @@ def create_app(parts: Parts) -> FastAPI:
 
     app = FastAPI(
         title="Plaudit analytics",
-        version=importlib.metadata.version("plaudit"),
-        description=DESCRIPTION,
+        version=_version(),
+        description=routes.DESCRIPTION,
         lifespan=lifespan,
         # The ready-made pages load their scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        exception_handlers={
+            ApiError: _refused,
+            RequestValidationError: _malformed,
+            HTTPException: _other,
+            Exception: _failed,
+        },
     )
-    _answer_errors(app)
+    app.state.parts = parts
     app.add_middleware(_NeverStored)
-    app.include_router(session_api(parts.access))
-    app.include_router(
-        api(parts.access, parts.warehouse, parts.freshness, parts.pipeline, parts.tails, parts.most_in_parquet)
-    )
-    _add_service_routes(app, parts)
+    app.include_router(session_routes.router)
+    app.include_router(routes.router)
+    app.include_router(_service)
     app.mount("/", pages(ingest_url=parts.ingest_url))
     return app
 
 
-def _add_service_routes(app: FastAPI, parts: Parts) -> None:
-    @app.get("/health", include_in_schema=False)
-    @app.get("/health/live", include_in_schema=False)
-    async def live() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/health/ready", include_in_schema=False)
-    async def ready() -> Response:
-        if not parts.keyring.ready:
-            return JSONResponse({"status": "not ready", "problems": ["no keys are known yet"]}, 503)
-        return JSONResponse({"status": "ok"})
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return HTMLResponse(render(app.openapi()), headers={"content-security-policy": POLICY})
-
-    @app.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    async def unknown(rest: str) -> Response:
-        raise ApiError(404, "not_found", f"There is no /api/{rest[:100]}; /docs lists what there is.")
+def _version() -> str:
+    try:
+        return importlib.metadata.version("plaudit")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        return "0"
 
 
-def _answer_errors(app: FastAPI) -> None:
-    @app.exception_handler(ApiError)
-    async def refused(_request: Request, error: ApiError) -> Response:
-        return error.response()
+_service = APIRouter(include_in_schema=False)
 
-    @app.exception_handler(RequestValidationError)
-    async def malformed(_request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        return bad_parameter(name, str(first["msg"])).response()
 
-    @app.exception_handler(HTTPException)
-    async def other(_request: Request, error: HTTPException) -> Response:
-        return ApiError(error.status_code, "refused", str(error.detail)).response()
+@_service.get("/health")
+@_service.get("/health/live")
+async def _live() -> dict[str, str]:
+    return {"status": "ok"}
 
-    @app.exception_handler(Exception)
-    async def failed(_request: Request, error: Exception) -> Response:
-        log.error("request_failed", **exception_fields(error))
-        return ApiError(500, "internal", "This is a fault of Plaudit; its log tells more.").response()
+
+@_service.get("/health/ready")
+async def _ready(parts: PartsOf) -> Response:
+    if not parts.keyring.ready:
+        return JSONResponse({"status": "not ready", "problems": ["no keys are known yet"]}, 503)
+    return JSONResponse({"status": "ok"})
+
+
+@_service.get("/docs")
+async def _docs(request: Request) -> Response:
+    return HTMLResponse(render(request.app.openapi()), headers={"content-security-policy": POLICY})
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error.response()
+
+
+async def _malformed(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return bad_parameter(name, str(first["msg"])).response()
+
+
+async def _other(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return ApiError(error.status_code, "refused", str(error.detail)).response()
+
+
+async def _failed(_request: Request, error: Exception) -> Response:
+    log.error("request_failed", **exception_fields(error))
+    return ApiError(500, "internal", "This is a fault of Plaudit; its log tells more.").response()
 
 
 class _NeverStored:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 from .errors import bad_parameter
 from .filters import LATEST_ROWS, Condition, Filters
-from .statistics import satisfaction
 from .summary import COUNTED, COUNTS, rated
 from .warehouse import Row, Warehouse
 
@@ -47,17 +47,18 @@ class Dimension:
 
 # What a trace decides counts in the group of the event that decides it.
 _GROUPS = """
-SELECT if(place > {{limit:UInt32}}, NULL, value) AS value, place > {{limit:UInt32}} AS rest,
-       {sums}, sum(total) AS total, sum(having) AS having, count() AS groups
+SELECT least(place, {{limit:UInt32}} + 1) AS position, position > {{limit:UInt32}} AS rest,
+       if(rest, NULL, any(label)) AS value, {sums}, sum(g.total) AS metric_total, sum(g.told) AS metric_count,
+       count() AS groups
 FROM (
-    SELECT *, row_number() OVER (ORDER BY traces DESC, events DESC, value ASC NULLS LAST) AS place
+    SELECT *, row_number() OVER (ORDER BY traces DESC, events DESC, label ASC NULLS LAST) AS place
     FROM (
-        SELECT {value} AS value, {counted}, {total} AS total, {having} AS having
-        FROM {table} WHERE {condition} GROUP BY value
+        SELECT {label} AS label, {counted}, {total} AS total, {told} AS told
+        FROM {table} WHERE {condition} GROUP BY label
     )
-)
-GROUP BY value, rest, if(rest, 0, place) AS place
-ORDER BY place
+) AS g
+GROUP BY position
+ORDER BY position
 """
 
 
@@ -70,13 +71,13 @@ async def breakdown(
     if dimension.kind == "metric":
         value = await _binned(warehouse, condition, value, limit)
     metric = "metrics[{key:String}]" if dimension.kind == "metric" else "0"
-    having = "countIf(mapContains(metrics, {key:String}))" if dimension.kind == "metric" else "0"
+    told = "countIf(mapContains(metrics, {key:String}))" if dimension.kind == "metric" else "0"
     sql = _GROUPS.format(
-        sums=", ".join(f"sum({name}) AS {name}" for name in COUNTS),
-        value=value,
+        sums=", ".join(f"sum(g.{name}) AS {name}" for name in COUNTS),
+        label=value,
         counted=COUNTED,
         total=f"sum({metric})",
-        having=having,
+        told=told,
         table=LATEST_ROWS,
         condition=condition.sql,
     )
@@ -98,28 +99,31 @@ async def _binned(warehouse: Warehouse, condition: Condition, value: str, limit:
         return f"toString({value})"
     bounds = sorted(found[0]["bounds"])
     condition.add("1", bounds=bounds, labels=_labels(bounds))
-    return f"if(isNull({value}), NULL, transform(roundDown(assumeNotNull({value}), {{bounds:Array(Float64)}}), {{bounds:Array(Float64)}}, {{labels:Array(String)}}, ''))"
+    return _RANGE.format(value=value)
 
+
+_RANGE = """
+if(isNull({value}), NULL, transform(
+    roundDown(assumeNotNull({value}), {{bounds:Array(Float64)}}),
+    {{bounds:Array(Float64)}}, {{labels:Array(String)}}, ''
+))
+"""
 
 _DECILES = ", ".join(f"{tenth / 10}" for tenth in range(10))
 
 
 def _labels(bounds: list[float]) -> list[str]:
     ends = [f"{bound:g}" for bound in bounds]
-    return [f"{low} to {high}" for low, high in zip(ends, ends[1:], strict=False)] + [f"{ends[-1]} and more"]
+    return [f"{low} to {high}" for low, high in pairwise(ends)] + [f"{ends[-1]} and more"]
 
 
 def _group(row: Row) -> dict[str, Any]:
-    mean = row["total"] / row["having"] if row["having"] else None
+    mean = row["metric_total"] / row["metric_count"] if row["metric_count"] else None
     return {"value": row["value"], **rated(row), "mean": mean}
 
 
 def _other(row: Row) -> dict[str, Any]:
-    return {
-        "groups": row["groups"],
-        **{name: row[name] for name in COUNTS},
-        **satisfaction(row["up"], row["down"]).as_dict(),
-    }
+    return {"groups": row["groups"], **rated(row)}
 
 
 _KEYS = """

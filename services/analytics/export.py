@@ -55,6 +55,7 @@ LIMIT 1 OFFSET {{skip:UInt32}}
 _LOT = """
 SELECT {columns} FROM (SELECT * FROM {table} WHERE {condition}) AS e
 ORDER BY e.time DESC, e.dedupe_id DESC
+SETTINGS format_csv_null_representation = ''
 """
 
 

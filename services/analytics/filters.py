@@ -31,7 +31,7 @@ _VOTES = {
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """``current``: only what holds now, one event a trace; vote, comment and search then mean what the trace has now."""
+    """``current``: only what holds now, one event a trace; vote, comment and search then mean the trace's own."""
 
     period: Period
     source: str | None = None

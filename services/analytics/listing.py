@@ -69,7 +69,8 @@ _CONFIRMED = """
 SELECT {columns}
 FROM {table}
 WHERE {condition}
-  AND time BETWEEN fromUnixTimestamp64Micro({{oldest:Int64}}, 'UTC') AND fromUnixTimestamp64Micro({{newest:Int64}}, 'UTC')
+  AND time >= fromUnixTimestamp64Micro({{oldest:Int64}}, 'UTC')
+  AND time <= fromUnixTimestamp64Micro({{newest:Int64}}, 'UTC')
   AND (time, dedupe_id) IN (
     SELECT fromUnixTimestamp64Micro(place.1, 'UTC'), place.2
     FROM (SELECT arrayJoin(arrayZip({{times:Array(Int64)}}, {{ids:Array(UInt128)}})) AS place)

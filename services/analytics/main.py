@@ -30,8 +30,9 @@ from shared.streams import partitions
 from shared.telemetry import configure_logging
 
 from .access import Access, session_secret
-from .app import Parts, create_app
+from .app import create_app
 from .freshness import Freshness, RefreshDuty
+from .parts import Parts
 from .pipeline import Pipeline
 from .sessions import SessionSigner
 from .tail import Tails
@@ -111,7 +112,7 @@ def _load_keys(clickhouse: ClickHouseSettings) -> list[KeyRecord]:
         client.close()
 
 
-async def _connect_async(settings: ClickHouseSettings, timeout: float) -> AsyncClient:
+async def _connect_async(settings: ClickHouseSettings, patience: float) -> AsyncClient:
     url = Url(settings.clickhouse_url.get_secret_value())
     secure = url.scheme == "https"
     try:
@@ -123,7 +124,7 @@ async def _connect_async(settings: ClickHouseSettings, timeout: float) -> AsyncC
             database=database_name(settings),
             secure=secure,
             connect_timeout=settings.clickhouse_connect_timeout,
-            send_receive_timeout=timeout + 5,
+            send_receive_timeout=patience + 5,
             autogenerate_session_id=False,
             query_limit=0,
         )

@@ -1,7 +1,7 @@
 """The statements that keep ``feedback_resolved`` up to the tables that workers fill.
 
 One refresh takes the traces that changed and writes anew every row of theirs: which event decides a trace is a
-function of all of its events, so nothing is carried over from what was there before, and doing it twice is doing it once.
+function of all of its events, so nothing is carried over from what was there before, and twice is as good as once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ GROUP BY stamp ORDER BY stamp
 
 CHANGED_BY_INSERTS = """
 SELECT project_id, source, trace_id FROM feedback_changes
-WHERE inserted_at BETWEEN fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND fromUnixTimestamp64Micro({last:Int64}, 'UTC')
+WHERE inserted_at >= fromUnixTimestamp64Micro({first:Int64}, 'UTC')
+  AND inserted_at <= fromUnixTimestamp64Micro({last:Int64}, 'UTC')
   AND toUnixTimestamp64Micro(inserted_at) IN {stamps:Array(Int64)}
 """
 
@@ -41,7 +42,8 @@ FROM (
         SELECT project_id, source, trace_id, dedupe_id,
                min(first_received) AS first, max(standing) AS said, max(key_time) AS key_time,
                min(first_inserted) AS seen_at,
-               (if(isNull(said.client_time), first, least(assumeNotNull(said.client_time), first)), first, dedupe_id) AS ord
+               if(isNull(said.client_time), first, least(assumeNotNull(said.client_time), first)) AS time,
+               (time, first, dedupe_id) AS ord
         FROM feedback_by_trace
         WHERE (project_id, source, trace_id) IN (SELECT * FROM changed)
         GROUP BY project_id, source, trace_id, dedupe_id
@@ -53,8 +55,8 @@ ARRAY JOIN rows AS row
 
 _COLUMNS = """
 project_id, time, dedupe_id, generation, gone, moved, source, trace_id, event_type, timestamp, time_status, received_at,
-first_received, seen_at, vote, comment, metrics, details, user_id, thread_id, event_id, verdict, commented, holds, is_current,
-current_vote, current_comment
+first_received, seen_at, vote, comment, metrics, details, user_id, thread_id, event_id, verdict, commented, holds,
+is_current, current_vote, current_comment
 """
 
 # An event that is identified by its client's id may be told another time; any other time is held to the first receipt.
@@ -69,7 +71,8 @@ SELECT i.project_id, i.time, i.dedupe_id, {{generation:UInt64}}, false,
        multiIf(isNull(i.vote) OR i.ord != i.vote_ord, 'none', i.vote > 0, 'up', i.vote < 0, 'down', 'undone'),
        ifNull(i.comment != '', false) AND i.ord = i.comment_ord,
        (isNotNull(i.vote) AND i.ord = i.vote_ord) OR (isNotNull(i.comment) AND i.ord = i.comment_ord),
-       (isNotNull(i.trace_vote) OR isNotNull(i.trace_comment)) AND i.ord = greatest(i.vote_ord, i.comment_ord) AS current,
+       (isNotNull(i.trace_vote) OR isNotNull(i.trace_comment))
+           AND i.ord = greatest(i.vote_ord, i.comment_ord) AS current,
        if(current, i.trace_vote, NULL), if(current, i.trace_comment, NULL)
 FROM identities AS i
 INNER JOIN (

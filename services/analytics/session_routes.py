@@ -1,15 +1,13 @@
-"""Log in, log out, and who is logged in."""
+"""Log in, log out, and who is logged in. A form of another site cannot send JSON, and no cookie would come along."""
 
 from __future__ import annotations
-
-from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from .access import Access, Reader
 from .errors import ApiError
+from .parts import PartsOf, ReaderOf
 from .sessions import COOKIE
 
 
@@ -22,38 +20,39 @@ class Who(BaseModel):
     projects: list[str]
 
 
-def session_api(access: Access) -> APIRouter:
-    """The page's log-in. A form of another site cannot send JSON, and its cookie would not come along."""
-    router = APIRouter(prefix="/api/session", tags=["session"])
-
-    @router.post("", status_code=204, summary="Log in with a read key; the answer sets a cookie")
-    async def log_in(request: Request, body: LogIn) -> Response:
-        _check_json(request)
-        key = await access.log_in(body.key.strip())
-        response = Response(status_code=204)
-        response.set_cookie(
-            COOKIE,
-            access.cookie_of(key),
-            max_age=access.lifetime,
-            httponly=True,
-            secure=access.is_secure(request),
-            samesite="strict",
-        )
-        return response
-
-    @router.delete("", status_code=204, summary="Log out")
-    async def log_out(request: Request) -> Response:
-        response = Response(status_code=204)
-        response.delete_cookie(COOKIE, httponly=True, secure=access.is_secure(request), samesite="strict")
-        return response
-
-    @router.get("", summary="Whose answers these are")
-    async def who(reader: Annotated[Reader, Depends(access.reader)]) -> Who:
-        return Who(project=reader.project, projects=list(reader.projects))
-
-    return router
-
-
-def _check_json(request: Request) -> None:
+def check_json(request: Request) -> None:
+    """Raises ApiError for what a form could have sent."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "not_json", "Send the key as JSON: Content-Type: application/json.")
+
+
+router = APIRouter(prefix="/api/session", tags=["session"])
+
+
+@router.post(
+    "", status_code=204, summary="Log in with a read key; the answer sets a cookie", dependencies=[Depends(check_json)]
+)
+async def log_in(request: Request, body: LogIn, parts: PartsOf) -> Response:
+    key = await parts.access.log_in(body.key.strip())
+    response = Response(status_code=204)
+    response.set_cookie(
+        COOKIE,
+        parts.access.cookie_of(key),
+        max_age=parts.access.lifetime,
+        httponly=True,
+        secure=parts.access.is_secure(request),
+        samesite="strict",
+    )
+    return response
+
+
+@router.delete("", status_code=204, summary="Log out")
+async def log_out(request: Request, parts: PartsOf) -> Response:
+    response = Response(status_code=204)
+    response.delete_cookie(COOKIE, httponly=True, secure=parts.access.is_secure(request), samesite="strict")
+    return response
+
+
+@router.get("", summary="Whose answers these are")
+async def who(reader: ReaderOf) -> Who:
+    return Who(project=reader.project, projects=list(reader.projects))

@@ -21,7 +21,7 @@ class Satisfaction(NamedTuple):
 
 
 def satisfaction(up: int, down: int) -> Satisfaction:
-    """Up / (up + down) with the 95 % score interval of Wilson (1927), which holds for few votes and near 0 and 1 too."""
+    """The share, with the 95 % score interval of Wilson (1927), which holds for few votes and near 0 and 1 too."""
     total = up + down
     if total == 0:
         return Satisfaction(None, None, None)

@@ -26,7 +26,8 @@ ORDER BY last_received DESC
 
 _HISTORY = """
 WITH places AS (
-    SELECT project_id, source, dedupe_id, max(key_time) AS key_time, min(first_received) AS first, max(standing) AS said,
+    SELECT project_id, source, dedupe_id, max(key_time) AS key_time,
+           min(first_received) AS first, max(standing) AS said,
            if(isNull(said.client_time), first, least(assumeNotNull(said.client_time), first)) AS time
     FROM feedback_by_trace
     WHERE project_id = {project:String} AND source IN {sources:Array(String)} AND trace_id = {trace_id:String}
@@ -34,8 +35,8 @@ WITH places AS (
     ORDER BY time DESC, first DESC, dedupe_id DESC
     LIMIT {most:UInt32}
 )
-SELECT p.dedupe_id AS id, toUnixTimestamp64Micro(p.time) AS at, toUnixTimestamp64Micro(p.first) AS first, e.source AS source,
-       e.trace_id AS trace_id, e.event_type AS event_type, e.vote AS vote, e.comment AS comment, e.metrics AS metrics,
+SELECT p.dedupe_id AS id, toUnixTimestamp64Micro(p.time) AS at, toUnixTimestamp64Micro(p.first) AS first,
+       e.source AS source, e.trace_id AS trace_id, e.event_type AS event_type, e.vote AS vote, e.comment AS comment, e.metrics AS metrics,
        e.details AS details, e.user_id AS user_id, e.thread_id AS thread_id, e.event_id AS event_id, e.raw AS raw,
        toUnixTimestamp64Micro(e.timestamp) AS told, toString(e.time_status) AS status,
        toUnixTimestamp64Micro(e.received_at) AS received, toString(e.request_id) AS request_id

@@ -33,7 +33,7 @@ Connect = Callable[[], Awaitable["AsyncClient"]]
 
 
 class Warehouse:
-    """``concurrency``: queries at once; the others wait for at most ``timeout`` seconds. ``memory``: bytes for one query.
+    """``concurrency``: queries at once; the others wait, at most ``timeout`` seconds. ``memory``: bytes for one query.
 
     A query ends when its request does: the connection is closed, and ClickHouse cancels what nobody reads.
     """

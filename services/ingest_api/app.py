@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from shared.events import Source
 from shared.telemetry import exception_fields
 
 from . import langwatch, openapi
@@ -26,8 +27,12 @@ from .lunary import LunaryFace
 from .lunary_access import cors_headers, message_reply, preflight
 from .lunary_feedback import PATH as FEEDBACK_PATH
 from .lunary_feedback import LunaryFeedbackFace
+from .otlp import TracesFace
 from .reader import FeedbackReader
-from .replies import Receive, Scope, Send, send_reply
+from .relay.capture import CutFeedback
+from .relay.cutting import lunary_cutter, nothing, otlp_cutter
+from .relay.wiring import Relays
+from .replies import Message, Receive, Scope, Send, send_reply
 
 log = structlog.get_logger()
 
@@ -42,6 +47,7 @@ class Parts(NamedTuple):
     door: Door
     reader: FeedbackReader
     health: Health
+    relays: Relays
     duties: Sequence[Callable[[], Awaitable[None]]]
     at_start: Callable[[], Awaitable[None]]
 
@@ -56,22 +62,19 @@ class IngestApp:
     """
 
     def __init__(self, parts: Parts) -> None:
-        ingest = LunaryFace(parts.door, legacy=False)
-        feedback = LunaryFeedbackFace(parts.door, parts.reader)
-        self._faces: Mapping[str, Mapping[str, Face]] = {
-            "/api/track_event": {"POST": LangWatchFace(parts.door, malformed={"message": "Bad request"})},
-            "/api/events/track": {"POST": LangWatchFace(parts.door, malformed={"error": "Bad request"})},
-            "/v1/runs/ingest": {"POST": ingest},
-            "/v1/runs/ingest/": {"POST": ingest},
-            "/api/report": {"POST": LunaryFace(parts.door, legacy=True)},
-        }
-        self._feedback: Mapping[str, Face] = {"GET": feedback.get, "PATCH": feedback.patch}
+        faces = _owned(parts)
+        self._faces = {path: {"POST": face} for path, face in faces.posts.items()}
+        self._feedback = faces.feedback
+        self._proxies = {source: relay.proxy for source, relay in parts.relays.items()}
         self._others = _starlette(parts)
+        self._health = parts.health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._others(scope, receive, send)
             return
+        if self._health.draining:
+            send = _closing(send)
         path = scope["path"]
         methods = self._faces.get(path)
         face = methods.get(scope["method"]) if methods is not None else None
@@ -87,17 +90,66 @@ class IngestApp:
     async def _serve_other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         if _is_lunary(path):
-            headers = dict(scope["headers"])
-            if method == "OPTIONS":
-                await send_reply(send, preflight(headers))
-            elif FEEDBACK_PATH.fullmatch(path) and (face := self._feedback.get(method)) is not None:
+            is_feedback = FEEDBACK_PATH.fullmatch(path) is not None
+            proxy = self._proxies.get(Source.LUNARY)
+            if is_feedback and (face := self._feedback.get(method)) is not None:
                 await face(scope, receive, send)
+            elif method == "OPTIONS" and (proxy is None or is_feedback or path in self._faces):
+                await send_reply(send, preflight(dict(scope["headers"])))
+            elif proxy is not None:
+                await proxy(scope, receive, send)
             else:
-                await send_reply(send, message_reply(404, "Not Found", cors_headers(headers)))
+                await send_reply(send, message_reply(404, "Not Found", cors_headers(dict(scope["headers"]))))
         elif path.startswith("/api/"):
-            await send_reply(send, langwatch.NOT_FOUND)
+            if (proxy := self._proxies.get(Source.LANGWATCH)) is not None:
+                await proxy(scope, receive, send)
+            else:
+                await send_reply(send, langwatch.NOT_FOUND)
         else:
             await self._others(scope, receive, send)
+
+
+def _closing(send: Send) -> Send:
+    """Tells the client to send its next request elsewhere: on a connection that is about to close it could be lost."""
+
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    return closing
+
+
+class _Owned(NamedTuple):
+    """The routes that Plaudit answers itself: ``posts`` by path, ``feedback`` of one run by method."""
+
+    posts: dict[str, Face]
+    feedback: dict[str, Face]
+
+
+def _owned(parts: Parts) -> _Owned:
+    """Each face; with a relay around it where its vendor has one, so that a door without pays nothing for it."""
+    door, relays, settings = parts.door, parts.relays, parts.door.settings
+    feedback = LunaryFeedbackFace(door, parts.reader)
+
+    def langwatch_route(face: Face, cut: CutFeedback) -> Face:
+        relay = relays.get(Source.LANGWATCH)
+        return relay.around(face, cut) if relay else face
+
+    def lunary_route(face: Face, cut: CutFeedback) -> Face:
+        relay = relays.get(Source.LUNARY)
+        return relay.around(face, cut) if relay else face
+
+    ingest = lunary_route(LunaryFace(door, legacy=False), lunary_cutter(settings.ingest_body_limit_lunary))
+    posts = {
+        "/api/track_event": langwatch_route(LangWatchFace(door, malformed={"message": "Bad request"}), nothing),
+        "/api/events/track": langwatch_route(LangWatchFace(door, malformed={"error": "Bad request"}), nothing),
+        "/api/otel/v1/traces": langwatch_route(TracesFace(door), otlp_cutter(settings.ingest_body_limit_otlp)),
+        "/v1/runs/ingest": ingest,
+        "/v1/runs/ingest/": ingest,
+        "/api/report": lunary_route(LunaryFace(door, legacy=True), lunary_cutter(settings.ingest_body_limit_lunary)),
+    }
+    return _Owned(posts, {"GET": feedback.get, "PATCH": lunary_route(feedback.patch, nothing)})
 
 
 def _is_lunary(path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from http import HTTPStatus
 from typing import NamedTuple
 
 import structlog
@@ -17,10 +18,12 @@ from shared.keys import Key, KeyKind
 
 from .door import Door, blanked
 from .replies import (
+    BROKEN_ENCODING,
     TOO_LARGE,
     TOO_MANY_REQUESTS,
     TOO_SLOW,
     UNAVAILABLE,
+    UNKNOWN_ENCODING,
     ClientGoneError,
     Header,
     Receive,
@@ -56,6 +59,8 @@ _REFUSALS = {
     TOO_SLOW: (408, "Request Timeout", "The body did not arrive in time."),
     TOO_MANY_REQUESTS: (429, "Too Many Requests", "Too many requests for this project."),
     UNAVAILABLE: (503, "Service Unavailable", ""),
+    UNKNOWN_ENCODING: (415, "Unsupported Media Type", "This Content-Encoding is not read here."),
+    BROKEN_ENCODING: (400, "Bad Request", "The compressed body is broken."),
 }
 
 # The shapes of keys that need not imply a project; all others are legacy project keys, which do.
@@ -101,6 +106,31 @@ def project_of(key: Key, presented: Credentials) -> str | None:
     return presented.project_id if presented.project_id in key.project_ids else None
 
 
+class Admitted(NamedTuple):
+    """Who sends: the project that its events go to, and the secret that must not be kept."""
+
+    project_id: str
+    token: str
+
+
+async def admit(door: Door, headers: dict[bytes, bytes]) -> Admitted | Reply:
+    """Whether a request may send events; else the answer that says why not.
+
+    Raises RefusedError over the project's rate, and while keys cannot be known.
+    """
+    presented = credentials(headers)
+    if presented is None:
+        return _NO_CREDENTIALS
+    key = await door.key(presented.token)
+    project_id = project_of(key, presented) if key is not None else None
+    if key is None or project_id is None:
+        return _BAD_CREDENTIALS
+    if key.kind is KeyKind.READ:
+        return _denied(key, project_id)
+    door.rate.admit(project_id)
+    return Admitted(project_id, presented.token)
+
+
 class LangWatchFace:
     """``malformed``: the body of the 400 for what is no JSON; the two paths differ in its field."""
 
@@ -112,7 +142,7 @@ class LangWatchFace:
         try:
             answer = await self._answer(scope, receive)
         except RefusedError as refusal:
-            answer = _refusal(refusal)
+            answer = refusal_reply(refusal)
         except ClientGoneError:
             return
         self._door.tally.requests["langwatch", answer.status] += 1
@@ -120,17 +150,10 @@ class LangWatchFace:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Reply:
         headers = dict(scope["headers"])
-        presented = credentials(headers)
-        if presented is None:
-            return _NO_CREDENTIALS
-        key = await self._door.key(presented.token)
-        project_id = project_of(key, presented) if key is not None else None
-        if key is None or project_id is None:
-            return _BAD_CREDENTIALS
-        if key.kind is KeyKind.READ:
-            return _denied(key, project_id)
-        self._door.rate.admit(project_id)
-        return await self._take(project_id, presented.token, headers, receive)
+        admitted = await admit(self._door, headers)
+        if isinstance(admitted, Reply):
+            return admitted
+        return await self._take(admitted.project_id, admitted.token, headers, receive)
 
     async def _take(self, project_id: str, token: str, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         limit = self._door.settings.ingest_body_limit_langwatch
@@ -149,7 +172,13 @@ class LangWatchFace:
         return _TRACKED
 
 
-def _refusal(refusal: RefusedError) -> Reply:
+def langwatch_error(status: int, message: str) -> Reply:
+    """An error in the vendor's shape."""
+    return json_reply(status, {"error": HTTPStatus(status).phrase, "message": message}, _HEADERS)
+
+
+def refusal_reply(refusal: RefusedError) -> Reply:
+    """What a refused request is answered."""
     status, error, message = _REFUSALS[refusal.code]
     headers = list(_HEADERS)
     if refusal.retry_after is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import signal
 import socket
 import time
@@ -20,11 +21,18 @@ from redis.backoff import NoBackoff
 from shared.keyring import Keyring, LoadKeys
 from shared.keys import KeyRecord
 from shared.keys_admin import KeyAdmin
-from shared.settings import ClickHouseSettings, IngestSettings, KeySettings, RedisSettings, TelemetrySettings
+from shared.settings import (
+    ClickHouseSettings,
+    IngestSettings,
+    KeySettings,
+    RedisSettings,
+    RelaySettings,
+    TelemetrySettings,
+)
 from shared.storage import connect as connect_clickhouse
 from shared.streams import connect as connect_redis
 from shared.streams import partitions
-from shared.telemetry import IngestMetrics, configure_logging
+from shared.telemetry import IngestMetrics, RelayMetrics, configure_logging
 
 from .app import Parts, create_app
 from .body import BodyReader
@@ -39,6 +47,7 @@ from .pressure import Pressure, Watermarks
 from .publisher import Appender, Limits, Publisher
 from .rate import RateLimiter
 from .reader import FeedbackReader
+from .relay.wiring import build_relays
 from .spool import Spool
 
 if TYPE_CHECKING:
@@ -55,12 +64,16 @@ def run() -> None:
     settings = IngestSettings()
     telemetry = TelemetrySettings()
     configure_logging(telemetry, "ingest")
-    parts = build_parts(settings, RedisSettings(), ClickHouseSettings(), KeySettings())
+    parts = build_parts(settings, RedisSettings(), ClickHouseSettings(), KeySettings(), RelaySettings())
     uvloop.run(serve(settings, parts))
 
 
 def build_parts(
-    settings: IngestSettings, redis_settings: RedisSettings, clickhouse: ClickHouseSettings, keys: KeySettings
+    settings: IngestSettings,
+    redis_settings: RedisSettings,
+    clickhouse: ClickHouseSettings,
+    keys: KeySettings,
+    relay_settings: RelaySettings,
 ) -> Parts:
     """Connects nothing yet: servers may come up later than the door."""
     redis = connect_redis(redis_settings)
@@ -121,11 +134,15 @@ def build_parts(
     )
     health = Health(redis, keyring, publisher, pressure, door.tally, metrics)
     gauges = LogGauges(redis, partitions(redis_settings), redis_settings.consumer_group, metrics, wall_clock=time.time)
+    relay_metrics = RelayMetrics(metrics.registry)
+    relays = build_relays(relay_settings, relay_metrics, clock=time.monotonic, random=random.SystemRandom())
+    relaying = [duty for relay in relays.values() for duty in relay.duties]
     return Parts(
         door,
         reader,
         health,
-        (keyring.run, publisher.run, bodies.run, gauges.run, pressure.run, watch.run, *spooling),
+        relays,
+        (keyring.run, publisher.run, bodies.run, gauges.run, pressure.run, watch.run, *spooling, *relaying),
         watch.at_start,
     )
 

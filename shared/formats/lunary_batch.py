@@ -78,7 +78,7 @@ class _Slices(msgspec.Struct, gc=False):
 
 _read_head = msgspec.json.Decoder(_Head).decode
 _read_heads = msgspec.json.Decoder(_Heads).decode
-_cut = msgspec.json.Decoder(_Slices).decode
+_slices = msgspec.json.Decoder(_Slices).decode
 
 
 def split(body: bytes) -> list[Item]:
@@ -90,15 +90,16 @@ def split(body: bytes) -> list[Item]:
         heads = _read_heads(body).events
     except REFUSALS:
         # Not what SDKs send, but perhaps what the vendor takes: no compiled reader judges these.
-        _refuse_prototype_keys(body)
-        return _in_time_order([_judged(place, piece) for place, piece in enumerate(_events(body))])
+        pieces = _events(body)
+        _refuse_prototype_keys(body, pieces)
+        return _in_time_order([_judged(place, piece) for place, piece in enumerate(pieces)])
     if not any(map(_may_be_feedback, heads)):
         return _in_time_order([_skipped(place, head) for place, head in enumerate(heads)])
-    _refuse_prototype_keys(body)
-    pieces = _cut(body).events
+    pieces = [bytes(piece) for piece in _slices(body).events]
+    _refuse_prototype_keys(body, pieces)
     return _in_time_order(
         [
-            _judged_feedback(place, bytes(pieces[place]), head) if _may_be_feedback(head) else _skipped(place, head)
+            _judged_feedback(place, pieces[place], head) if _may_be_feedback(head) else _skipped(place, head)
             for place, head in enumerate(heads)
         ]
     )
@@ -124,13 +125,20 @@ def _events(body: bytes) -> list[bytes]:
     raise InvalidEventError(MISSING_EVENTS)
 
 
-def _refuse_prototype_keys(body: bytes) -> None:
+def _refuse_prototype_keys(body: bytes, events: list[bytes]) -> None:
     """The vendor refuses a whole batch for one ``__proto__`` key at any depth, and so do we where something of the
     batch is kept: it is an attack.
     """
     suspicious = b"__proto__" in body or (b"\\u00" in body and _ESCAPED_PROTOTYPE.search(body))
-    if suspicious and _has_prototype_key(loads(body)):
+    if suspicious and any(map(_names_prototype, events)):
         raise InvalidEventError(FORBIDDEN_KEY)
+
+
+def _names_prototype(event: bytes) -> bool:
+    try:
+        return _has_prototype_key(loads(event))
+    except MalformedJSONError:
+        return False  # nests too deep: it fails alone, and nothing of it is kept
 
 
 def _has_prototype_key(value: Any) -> bool:

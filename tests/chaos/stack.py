@@ -17,6 +17,7 @@ import redis
 from services.standalone.embedded import EmbeddedServer
 from services.standalone.process import free_port, http_ok
 from services.standalone.services import Backends, ingest_spec, worker_spec
+from shared.dead_letters import KEY as DEAD_LETTERS
 from shared.settings import ClickHouseSettings, RedisSettings
 from shared.streams import partitions
 
@@ -40,6 +41,7 @@ SHORT = {
 
 _STREAM, _GROUP = partitions(RedisSettings())[0], RedisSettings().consumer_group
 _POLL = 0.05
+_WARM_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -156,9 +158,13 @@ class Stack:
         self.last_fault = time.monotonic()
 
     def load(self, shape: LoadShape, seed: int, url: str | None = None) -> Load:
-        """Starts a load and returns when it is under way."""
+        """Starts a load and returns when it is under way and every worker has a share in it."""
         load = Load(url or self.url, self.servers.keys, shape, seed, self.folder)
         load.wait_sending()
+        deadline = time.monotonic() + _WARM_SECONDS
+        while not all(self.metric(worker, "plaudit_worker_settled_total") for worker in self.workers):
+            assert time.monotonic() < deadline, "a worker does nothing"
+            time.sleep(_POLL)
         return load
 
     @contextmanager
@@ -211,9 +217,11 @@ class Stack:
             found: Any = client.xinfo_consumers(_STREAM, _GROUP)
         return [consumer["name"].decode() for consumer in found]
 
-    def dead_letters(self) -> int:
+    def letters(self) -> list[bytes]:
+        """The dead letters, packed."""
         with self.redis() as client:
-            return int(client.hlen("plaudit:{dead-letters}"))
+            found: Any = client.hvals(DEAD_LETTERS)
+        return list(found)
 
     def judge(self, load: Load, seconds: float = 30.0) -> Judgement:
         """Of a load that was sent: what is in the tables against its ledger."""

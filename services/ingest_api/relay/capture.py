@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import structlog
 
-from services.ingest_api.replies import Header, Message, Receive, Scope, Send
+from services.ingest_api.replies import Message, Receive, RefusedError, Scope, Send
+from shared.errors import PlauditError
 
 from .sender import Sender
 from .upstream import request_headers, target
@@ -24,8 +25,10 @@ class Kept(NamedTuple):
     plain: bool
 
 
-CutFeedback = Callable[[bytes, bytes], Kept | None]
-"""From a body and its Content-Encoding to what may go on; None: nothing. Raises ValueError where it cannot tell."""
+CutFeedback = Callable[[bytes, Mapping[bytes, bytes]], Kept | None]
+"""From a body and its headers to what may go on; None: nothing. Raises PlauditError or RefusedError
+where it cannot tell.
+"""
 
 
 class RelayedFace:
@@ -61,8 +64,8 @@ class RelayedFace:
         headers = request_headers(scope, forwarded_for=self._forwarded_for)
         if self._cut is not None:
             try:
-                kept = self._cut(body, _encoding(headers))
-            except ValueError as error:
+                kept = self._cut(body, dict(headers))
+            except (PlauditError, RefusedError) as error:
                 log.warning("relay_unreadable", source=self._sender.source, error=type(error).__name__)
                 self._sender.unreadable()
                 return
@@ -72,7 +75,3 @@ class RelayedFace:
             if kept.plain:
                 headers = [header for header in headers if header[0] != b"content-encoding"]
         self._sender.offer(scope["method"], target(scope), headers, body)
-
-
-def _encoding(headers: list[Header]) -> bytes:
-    return next((value for name, value in headers if name == b"content-encoding"), b"")

@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
 async def connect(
     to: Upstream,
     tls: ssl.SSLContext | None,
-    timeout: float,
+    timeout: float,  # noqa: ASYNC109 -- of the connecting alone
     clock: Callable[[], float],
 ) -> Connection:
     """Raises NotSentError."""

@@ -84,7 +84,8 @@ class Proxy:
             trust_env=False,
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
-        ) as self._session:
+        ) as session:
+            self._session = session
             try:
                 await asyncio.Event().wait()
             finally:

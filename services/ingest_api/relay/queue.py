@@ -36,6 +36,8 @@ class RelayQueue:
         self._on_expired = on_expired
         self._ready: deque[Outgoing] = deque()
         self._takers: list[asyncio.Future[None]] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
         self.held_bytes = 0
         self.held = 0
 
@@ -45,6 +47,7 @@ class RelayQueue:
             return False
         self.held_bytes += request.size
         self.held += 1
+        self._empty.clear()
         self._put(request)
         return True
 
@@ -72,6 +75,12 @@ class RelayQueue:
         """It is no longer held, whatever became of it."""
         self.held_bytes -= request.size
         self.held -= 1
+        if not self.held:
+            self._empty.set()
+
+    async def emptied(self) -> None:
+        """Returns when nothing is held any more."""
+        await self._empty.wait()
 
     def again(self, request: Outgoing, after: float) -> None:
         """Puts it back for one more try in ``after`` seconds; it stays counted meanwhile."""

@@ -120,8 +120,7 @@ class Sender:
     async def _drained(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain):
-                while self._queue.held:
-                    await asyncio.sleep(0.02)
+                await self._queue.emptied()
 
     async def _lane(self) -> None:
         connection: Connection | None = None

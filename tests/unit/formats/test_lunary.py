@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.errors import InvalidEventError, MalformedJSONError
 from shared.events import FeedbackEvent, Receipt, Source, TimeStatus
@@ -233,7 +235,10 @@ def test_one_object_in_place_of_a_list_is_one_event() -> None:
         (b'{"events":"x"}', "Missing events payload."),
         (b'{"events":5}', "Missing events payload."),
         (b'{"events":[{"event":"feedback","a":{"__proto__":1}}]}', "Object contains forbidden prototype property"),
-        (b'{"events":[{},{"event":"feedback","a":[{"\\u005f_proto__":1}]}]}', "Object contains forbidden prototype property"),
+        (
+            b'{"events":[{},{"event":"feedback","a":[{"\\u005f_proto__":1}]}]}',
+            "Object contains forbidden prototype property",
+        ),
     ],
 )
 def test_what_is_no_batch_is_refused_as_a_whole(body: bytes, error: str) -> None:
@@ -267,3 +272,67 @@ def test_an_event_that_nests_too_deep_fails_alone() -> None:
 def test_names_spelled_with_escapes_are_the_same_names() -> None:
     body = b'{"\\u0065vents":[{"\\u0065vent":"f\\u0065edback","runId":"r","f\\u0065edback":{"thumb":"up"}}]}'
     assert _results(body) == [(0, b'"r"', True, None)]
+
+
+_BOM = b"\xef\xbb\xbf"
+_KEYS_OF_EVENTS = [
+    "event",
+    "runId",
+    "run_id",
+    "feedback",
+    "extra",
+    "timestamp",
+    "appId",
+    "f\\u0065edback",
+    "x",
+    "__proto__",
+]
+_JSON_TEXTS = [
+    '"feedback"',
+    '"chat"',
+    '"r"',
+    '"\\ud800"',
+    '"\xe9"',
+    "1",
+    "-5",
+    "1e999",
+    "null",
+    "true",
+    '{"thumb":"up"}',
+]
+_JSON_TEXTS += [
+    "{}",
+    "[]",
+    '{"a_b":{"c-d":[1]}}',
+    '{"__proto__":1}',
+    '"2026-11-22T03:01:55Z"',
+    '"yesterday"',
+    "[" * 300 + "]" * 300,
+]
+
+
+@settings(max_examples=800, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(_KEYS_OF_EVENTS), st.sampled_from(_JSON_TEXTS)), max_size=6).map(
+            lambda members: "{" + ",".join(f'"{key}":{text}' for key, text in members) + "}"
+        )
+        | st.sampled_from([*_JSON_TEXTS, '[{"event":"feedback","runId":"w","feedback":{"a":1}}]']),
+        max_size=5,
+    )
+)
+def test_the_quick_way_through_a_batch_and_the_exact_one_agree(events: list[str]) -> None:
+    body = ('{"events":[' + ",".join(events) + "]}").encode("latin-1")
+    try:
+        expected: Any = split(_BOM + body)
+    except InvalidEventError as refusal:
+        expected = refusal.message
+    try:
+        found: Any = split(body)
+    except InvalidEventError as refusal:
+        found = refusal.message
+    if expected == "Object contains forbidden prototype property" and found != expected:
+        # Where nothing of the request is kept, the quick way does not look for it.
+        assert all(item.raw is None for item in found)
+        return
+    assert found == expected
