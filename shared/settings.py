@@ -24,7 +24,8 @@ MIB = 1024 * KIB
 
 
 class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+    # A variable that is set to nothing is not set: an empty PLAUDIT_INGEST_SPOOL_DIR is no folder, least of all this one.
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
 
 class RedisSettings(_Settings):
@@ -347,8 +348,8 @@ class RelaySettings(_Settings):
     relay_idle: float = Field(
         3.0,
         gt=0,
-        description="Seconds after which an idle connection is not used again: below the 5 s after which Node's servers "
-        "close, since a request that meets the close may not be sent twice.",
+        description="Seconds after which an idle connection is not used again: below the 5 s after which Node's "
+        "servers close, since a request that meets the close may not be sent twice.",
     )
     relay_tries: int = Field(
         6,

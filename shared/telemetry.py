@@ -172,7 +172,10 @@ class RelayMetrics:
             "plaudit_relay_queued_bytes", "Bytes of those requests.", ["source"], registry=registry
         )
         self.breaker_open = Gauge(
-            "plaudit_relay_breaker_open", "1 while a vendor is left alone after failures.", ["source"], registry=registry
+            "plaudit_relay_breaker_open",
+            "1 while a vendor is left alone after failures.",
+            ["source"],
+            registry=registry,
         )
         self.proxied = Counter(
             "plaudit_proxy_requests_total",

@@ -61,7 +61,7 @@ def build_parts(
     redis.set_retry(Retry(NoBackoff(), 0))
     keyring = Keyring(lambda: _load_keys(clickhouse), redis, refresh=keys.keys_refresh, clock=time.monotonic)
     warehouse = Warehouse(
-        lambda: _connect_async(clickhouse, settings.analytics_query_timeout),
+        lambda: connect_async(clickhouse, settings.analytics_query_timeout),
         concurrency=settings.analytics_queries,
         timeout=settings.analytics_query_timeout,
         memory=settings.analytics_query_memory,
@@ -80,7 +80,7 @@ def build_parts(
         warehouse=warehouse,
         freshness=freshness,
         pipeline=Pipeline(redis, warehouse, freshness, partitions(redis_settings), redis_settings.consumer_group),
-        tails=Tails(warehouse, freshness, most=settings.analytics_tails, wall_clock=lambda: time.time_ns() // 1000),
+        tails=Tails(warehouse, freshness, most=settings.analytics_tails),
         keyring=keyring,
         duty=refresh_duty(settings, redis_settings, clickhouse) if settings.analytics_refresh else None,
         redis=redis,
@@ -112,7 +112,7 @@ def _load_keys(clickhouse: ClickHouseSettings) -> list[KeyRecord]:
         client.close()
 
 
-async def _connect_async(settings: ClickHouseSettings, patience: float) -> AsyncClient:
+async def connect_async(settings: ClickHouseSettings, patience: float) -> AsyncClient:
     url = Url(settings.clickhouse_url.get_secret_value())
     secure = url.scheme == "https"
     try:

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from .errors import ApiError, bad_parameter
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2299, 12, 31, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2299, 12, 31, tzinfo=UTC)
 _MILLIS = re.compile(r"-?\d{1,15}(?:\.\d+)?")
 _DEFAULT_SPAN = timedelta(days=7)
 
@@ -102,7 +102,7 @@ def _buckets(period: Period, interval: Interval, zone: ZoneInfo) -> list[datetim
 def _even_buckets(period: Period, interval: Interval, zone: ZoneInfo) -> list[datetime]:
     """Hours and minutes pass evenly whatever a wall clock shows; they begin where its hours do."""
     offset = period.start.astimezone(zone).utcoffset() or timedelta()
-    start = _EPOCH + (period.start - _EPOCH + offset) // interval.length * interval.length - offset
+    start = EPOCH + (period.start - EPOCH + offset) // interval.length * interval.length - offset
     starts = []
     while start < period.end:
         starts.append(start)
@@ -124,14 +124,14 @@ def read_time(name: str, text: str) -> datetime:
     text = text.strip()
     try:
         if _MILLIS.fullmatch(text):
-            moment = _EPOCH + timedelta(milliseconds=float(text))
+            moment = EPOCH + timedelta(milliseconds=float(text))
         else:
             # An unescaped + of an offset arrives as a blank.
             moment = datetime.fromisoformat(text.replace(" ", "+") if text.count(" ") == 1 and "T" in text else text)
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise bad_parameter(name, "give ISO 8601, such as 2026-11-22T08:00:00Z, or milliseconds since 1970") from None
-    if not _EPOCH <= moment <= _LATEST:
+    if not EPOCH <= moment <= LATEST:
         raise bad_parameter(name, "give a time between 1970 and 2299")
     return moment
 
@@ -162,13 +162,13 @@ def _zones() -> frozenset[str]:
 
 def micros(moment: datetime) -> int:
     """Since 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def iso(micros_or_moment: int | datetime) -> str:
     """RFC 3339, UTC, as exact as it is known: no fraction, or milli- or microseconds."""
     moment = micros_or_moment
     if isinstance(moment, int):
-        moment = _EPOCH + timedelta(microseconds=moment)
+        moment = EPOCH + timedelta(microseconds=moment)
     text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     return text.removesuffix("000").removesuffix(".000") + "Z"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 
 from shared.events import Source
 
 from .errors import ApiError
 from .filters import Filters, VoteFilter
-from .period import read_period
+from .period import EPOCH, LATEST, Period, read_period
 
 _Answer = TypeVar("_Answer")
 
@@ -63,6 +64,13 @@ def event_filters(
         trace_id=trace_id or None,
         current=current,
     )
+
+
+def live_filters(filters: Annotated[Filters, Depends(event_filters)], request: Request) -> Filters:
+    """Those of the live tail: unless it is said otherwise, whatever time the events are of."""
+    start = filters.period.start if request.query_params.get("from") else EPOCH
+    end = filters.period.end if request.query_params.get("to") else LATEST
+    return replace(filters, period=Period(start, end), current=False)
 
 
 async def while_waited_for(request: Request, asking: Coroutine[Any, Any, _Answer]) -> _Answer:

@@ -21,7 +21,7 @@ from .freshness import Freshness, staleness
 from .listing import MOST_EVENTS, newest
 from .parts import PartsOf, ReaderOf
 from .period import Interval, iso, read_interval, read_zone
-from .questions import event_filters, period_filters, while_waited_for
+from .questions import event_filters, live_filters, period_filters, while_waited_for
 from .story import story
 from .summary import summary
 
@@ -124,7 +124,7 @@ async def read_export(
 async def read_tail(
     parts: PartsOf,
     reader: ReaderOf,
-    filters: EventFilters,
+    filters: Annotated[Filters, Depends(live_filters)],
     last_event_id: Annotated[str | None, Header(description="Go on after this one.")] = None,
 ) -> Response:
     stream = parts.tails.follow(reader.project, filters, last_event_id)

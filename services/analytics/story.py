@@ -36,8 +36,8 @@ WITH places AS (
     LIMIT {most:UInt32}
 )
 SELECT p.dedupe_id AS id, toUnixTimestamp64Micro(p.time) AS at, toUnixTimestamp64Micro(p.first) AS first,
-       e.source AS source, e.trace_id AS trace_id, e.event_type AS event_type, e.vote AS vote, e.comment AS comment, e.metrics AS metrics,
-       e.details AS details, e.user_id AS user_id, e.thread_id AS thread_id, e.event_id AS event_id, e.raw AS raw,
+       e.source AS source, e.trace_id AS trace_id, e.event_type AS event_type, e.vote AS vote, e.comment AS comment,
+       e.metrics AS metrics, e.details AS details, e.user_id AS user_id, e.thread_id AS thread_id, e.event_id AS event_id, e.raw AS raw,
        toUnixTimestamp64Micro(e.timestamp) AS told, toString(e.time_status) AS status,
        toUnixTimestamp64Micro(e.received_at) AS received, toString(e.request_id) AS request_id
 FROM places AS p

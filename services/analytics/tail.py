@@ -7,48 +7,58 @@ in, and the id of the last one is enough to go on from it.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from .errors import ApiError, bad_parameter
-from .filters import Condition, Filters
+from .filters import Filters
 from .freshness import Freshness
 from .listing import EVENT_COLUMNS, event, to_json
 from .warehouse import Row, Warehouse
 
-_MOST_AT_ONCE = 200
-_REMEMBERED = 2_000
+_PAGE = 200
+_PAGES_A_LOOK = 5
+_REMEMBERED = 20_000
+_ID = re.compile(r"(\d{1,18})-([0-9a-f]{32})")
 
 # An insert is stamped when it begins and seen when it ends: those of the last seconds are looked at again.
 _LOOK_BACK = 10_000_000
 
+# Only what was written since the last look, so that looking again costs nothing.
 _NEWLY_SEEN = """
 SELECT {columns}
 FROM feedback_resolved
-WHERE {condition} AND seen_at > fromUnixTimestamp64Micro({{seen_after:Int64}}, 'UTC')
-ORDER BY seen_at, dedupe_id, generation
+WHERE {condition} AND generation > {{looked:UInt64}} AND generation <= {{generation:UInt64}}
+  AND seen_at >= fromUnixTimestamp64Micro({{seen:Int64}}, 'UTC')
+  AND (seen_at, dedupe_id) > (fromUnixTimestamp64Micro({{seen:Int64}}, 'UTC'), {{id:UInt128}})
+ORDER BY seen_at, dedupe_id, generation DESC
 LIMIT 1 BY dedupe_id
 LIMIT {{most:UInt32}}
 """
+
+
+class _Mark(NamedTuple):
+    """How far a tail has come: when the event came into the tables (microseconds since 1970), and its id."""
+
+    seen: int
+    id: int
+
+    @classmethod
+    def of(cls, row: Row) -> _Mark:
+        return cls(row["seen"], row["id"])
 
 
 class Tails:
     """``most``: connections at once. ``poll``: seconds between looks; ``heartbeat``: between signs of life."""
 
     def __init__(
-        self,
-        warehouse: Warehouse,
-        freshness: Freshness,
-        *,
-        most: int,
-        wall_clock: Callable[[], int],
-        poll: float = 1.0,
-        heartbeat: float = 15.0,
+        self, warehouse: Warehouse, freshness: Freshness, *, most: int, poll: float = 1.0, heartbeat: float = 15.0
     ) -> None:
         self._warehouse = warehouse
         self._freshness = freshness
         self._most = most
-        self._wall_clock = wall_clock
         self._poll = poll
         self._heartbeat = heartbeat
         self._open = 0
@@ -60,52 +70,31 @@ class Tails:
 
     def follow(self, project: str, filters: Filters, last_event_id: str | None) -> AsyncIterator[bytes]:
         """The text of the stream, for ever. Raises ApiError for one tail too many or an id that was never given."""
+        resume = _read_id(last_event_id)
         if self._open >= self._most:
             raise ApiError(503, "busy", "Too many live tails at once; try again later.", retry_after=10)
-        return self._follow(project, filters, _read_id(last_event_id))
+        return self._stream(_Tail(self._warehouse, self._freshness, project, filters, resume))
 
-    async def _follow(self, project: str, filters: Filters, after: int | None) -> AsyncIterator[bytes]:
+    async def _stream(self, tail: _Tail) -> AsyncIterator[bytes]:
         self._open += 1
         try:
             yield b"retry: 2000\n\n: following\n\n"
-            # Who resumes gets what came meanwhile; who begins, what comes from now on.
-            reached = after if after is not None else self._wall_clock()
-            floor = reached
-            shown: OrderedDict[int, None] = OrderedDict()
-            generation, quiet = -1, 0.0
+            quiet = 0.0
             while not self._closing.is_set():
-                found, generation = await self._look(project, filters, max(floor, reached - _LOOK_BACK), generation)
-                fresh = [row for row in found or () if row["id"] not in shown]
-                for row in fresh:
-                    reached = max(reached, row["seen"])
-                    shown[row["id"]] = None
-                    yield _message(row)
-                while len(shown) > _REMEMBERED:
-                    shown.popitem(last=False)
-                quiet = 0.0 if fresh else quiet + self._poll
-                if found is None or quiet >= self._heartbeat:
+                said = False
+                try:
+                    async for message in tail.look():
+                        said = True
+                        yield message
+                except ApiError:
+                    yield b": away\n\n"
+                quiet = 0.0 if said else quiet + self._poll
+                if quiet >= self._heartbeat:
                     quiet = 0.0
-                    yield b": away\n\n" if found is None else b": here\n\n"
+                    yield b": here\n\n"
                 await self._pause()
         finally:
             self._open -= 1
-
-    async def _look(
-        self, project: str, filters: Filters, seen_after: int, generation: int
-    ) -> tuple[list[Row] | None, int]:
-        """New rows, and the generation that they are of; None for the rows while nobody answers."""
-        try:
-            progress = await self._freshness.progress()
-            if progress is None or progress.generation == generation:
-                return [], generation
-            condition: Condition = filters.condition(project)
-            sql = _NEWLY_SEEN.format(columns=EVENT_COLUMNS, condition=condition.sql)
-            parameters = {**condition.parameters, "seen_after": seen_after, "most": _MOST_AT_ONCE}
-            rows = await self._warehouse.rows(sql, parameters)
-        except ApiError:
-            return None, generation
-        # A full lot is not the end of it.
-        return rows, progress.generation if len(rows) < _MOST_AT_ONCE else -1
 
     async def _pause(self) -> None:
         try:
@@ -115,13 +104,65 @@ class Tails:
             return
 
 
+class _Tail:
+    """One connection's view. Who resumes gets what came meanwhile; who begins, what comes from now on."""
+
+    def __init__(
+        self, warehouse: Warehouse, freshness: Freshness, project: str, filters: Filters, resume: _Mark | None
+    ) -> None:
+        self._warehouse = warehouse
+        self._freshness = freshness
+        self._condition = filters.condition(project)
+        self._floor = resume
+        self._reached = resume.seen if resume else 0
+        self._looked: int | None = 0 if resume else None
+        self._shown: OrderedDict[int, None] = OrderedDict()
+
+    async def look(self) -> AsyncIterator[bytes]:
+        """What is new. Raises ApiError; the next look makes up for it."""
+        progress = await self._freshness.progress()
+        if progress is None or progress.generation == self._looked:
+            return
+        if self._looked is None:
+            self._looked, self._reached = progress.generation, progress.as_of
+            return
+        after = max(self._floor or _Mark(0, 0), _Mark(self._reached - _LOOK_BACK, 0))
+        for _ in range(_PAGES_A_LOOK):
+            rows = await self._page(after, self._looked, progress.generation)
+            for row in rows:
+                after = _Mark.of(row)
+                self._reached = max(self._reached, after.seen)
+                if self._is_new(after.id):
+                    yield _message(row)
+            if len(rows) < _PAGE:
+                break
+        else:
+            yield b"event: skipped\ndata: {}\n\n"
+            self._reached = max(self._reached, progress.as_of)
+        self._looked = progress.generation
+
+    async def _page(self, after: _Mark, looked: int, generation: int) -> list[Row]:
+        sql = _NEWLY_SEEN.format(columns=EVENT_COLUMNS, condition=self._condition.sql)
+        bounds = {"looked": looked, "generation": generation, "seen": after.seen, "id": after.id, "most": _PAGE}
+        return await self._warehouse.rows(sql, {**self._condition.parameters, **bounds})
+
+    def _is_new(self, dedupe_id: int) -> bool:
+        if dedupe_id in self._shown:
+            return False
+        self._shown[dedupe_id] = None
+        if len(self._shown) > _REMEMBERED:
+            self._shown.popitem(last=False)
+        return True
+
+
 def _message(row: Row) -> bytes:
-    return f"id: {row['seen']}\nevent: feedback\ndata: {to_json(event(row))}\n\n".encode()
+    return f"id: {row['seen']}-{row['id']:032x}\nevent: feedback\ndata: {to_json(event(row))}\n\n".encode()
 
 
-def _read_id(text: str | None) -> int | None:
+def _read_id(text: str | None) -> _Mark | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    match = _ID.fullmatch(text)
+    if match is None:
         raise bad_parameter("Last-Event-ID", "give back the id of the last event, unchanged")
-    return int(text)
+    return _Mark(int(match[1]), int(match[2], 16))

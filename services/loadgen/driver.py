@@ -115,7 +115,10 @@ class Driver:
             sent.faulty += 1
         result = Result(outcome, Span(connection.sent_at, time.time_ns() // 1000))
         self._settle(connection, status, result, now)
-        if outcome is Outcome.ACKED or b"\r\nretry-after:" not in head:
+        if b"\r\nconnection: close" in head:
+            # It ends itself when this returns: what were sent over it now would be lost.
+            pass
+        elif outcome is Outcome.ACKED or b"\r\nretry-after:" not in head:
             self._idle.append(connection)
         else:
             asyncio.get_running_loop().call_later(_REST_AFTER_REFUSAL, self._rested, connection)

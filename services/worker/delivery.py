@@ -170,7 +170,7 @@ def _refused_entries(entries: Sequence[Entry], refused: Sequence[Refused]) -> li
     }
     found = []
     for item in refused:
-        entry, raw = by_request[item.event.request_id.bytes, item.event.event_index]
+        entry, raw = by_request[item.event.request_id.to_bytes(16, "big"), item.event.event_index]
         found.append(Unstorable(entry, raw, f"clickhouse: {item.reason}"))
     return found
 

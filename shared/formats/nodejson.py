@@ -42,14 +42,14 @@ def loads(text: bytes) -> Any:
         value = _read_fast(text)
     except REFUSALS:
         return _read_exactly(text)
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
-        check_depth(text)
+    check_depth(text)
     return value
 
 
 def check_depth(text: bytes) -> None:
     """Raises MalformedJSONError if ``text`` nests deeper than MAX_DEPTH."""
-    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+    # Quick answers for nearly all: a level takes two brackets.
+    if len(text) <= 2 * MAX_DEPTH or text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
     for token in _TOKENS_OF_DEPTH.finditer(text):

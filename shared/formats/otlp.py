@@ -205,7 +205,8 @@ def protobuf_without_events(body: bytes, name: str) -> bytes:
         if len(kept) != len(span.events):
             del span.events[:]
             span.events.extend(kept)
-    return request.SerializeToString()
+    packed: bytes = request.SerializeToString()
+    return packed
 
 
 def json_without_events(body: bytes, name: str) -> bytes:

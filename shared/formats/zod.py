@@ -101,13 +101,24 @@ def _type_name(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """One of the three predefined schemas: its type, its metric and the metric's bounds."""
+    """One of the three predefined schemas: its type, its metric and the metric's bounds.
+
+    certain: values within need no second look.
+    """
 
     event_type: str
     metric: str
     too_small: Callable[[float], str | None]
     maximum: float | None
+    certain: tuple[float, float]
     text_detail: str | None = None
+
+    def takes(self, metrics: Metrics, details: Details) -> bool:
+        """Of an event of this type."""
+        low, high = self.certain
+        if low <= metrics.get(self.metric, math.nan) <= high and (self.text_detail is None or not details):
+            return True
+        return not self.issues(self.event_type, metrics, details)
 
     def issues(self, event_type: str, metrics: Metrics, details: Details) -> list[str]:
         found = []
@@ -139,9 +150,9 @@ def _above_zero(value: float) -> str | None:
 
 
 _BRANCHES = (
-    _Branch("thumbs_up_down", "vote", _at_least(-1), 1),
-    _Branch("selected_text", "text_length", _above_zero, None, text_detail="selected_text"),
-    _Branch("waited_to_finish", "finished", _at_least(0), 1),
+    _Branch("thumbs_up_down", "vote", _at_least(-1), 1, (-1, 1)),
+    _Branch("selected_text", "text_length", _above_zero, None, (1e-9, 1e9), text_detail="selected_text"),
+    _Branch("waited_to_finish", "finished", _at_least(0), 1, (0, 1)),
 )
 
 
@@ -151,11 +162,7 @@ def predefined_sentence(event_type: str, metrics: Metrics, details: Details) -> 
     return _PREFIX + "; ".join(issues)
 
 
-def _accepts(branch: _Branch) -> Callable[[Metrics, Details], bool]:
-    return lambda metrics, details: not branch.issues(branch.event_type, metrics, details)
-
-
 PREDEFINED: Mapping[str, Callable[[Metrics, Details], bool]] = {
-    branch.event_type: _accepts(branch) for branch in _BRANCHES
+    branch.event_type: branch.takes for branch in _BRANCHES
 }
 """By event type: whether its own schema takes metrics and details that the base schema took."""

@@ -47,7 +47,7 @@ async def test_with_clickhouse_away_the_page_says_so_and_comes_back_by_itself(
     await expect(page.locator(".hero-figure")).to_be_visible()
     clickhouse.kill()
     try:
-        await page.get_by_text("7 days", exact=True).click()
+        await page.get_by_role("radio", name="7 days").check()
         await expect(page.get_by_role("alert").filter(has_text="ClickHouse is away")).to_be_visible(timeout=30_000)
         await expect(page.locator("#notices")).to_contain_text("Feedback is still taken in and kept")
         # What was known stays, and looks old.
@@ -70,7 +70,7 @@ async def test_without_the_service_the_page_says_so_and_recovers(
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     await expect(page.locator(".hero-figure")).to_be_visible()
     await page.context.set_offline(True)
-    await page.get_by_text("7 days", exact=True).click()
+    await page.get_by_role("radio", name="7 days").check()
     await expect(page.locator("#notices")).to_contain_text("No answer from the analytics service")
 
     await page.context.set_offline(False)

@@ -19,9 +19,9 @@ async def test_what_an_address_says_is_what_is_shown(open_page: Open, seeded: Se
         key=seeded.known_key,
     )
 
-    await expect(page.get_by_label("Source", exact=True)).to_have_value("lunary")
-    await expect(page.get_by_label("Event type")).to_have_value("feedback")
-    await expect(page.get_by_label("Per", exact=True)).to_have_value("day")
+    await expect(page.get_by_role("combobox", name="Source", exact=True)).to_have_value("lunary")
+    await expect(page.get_by_role("combobox", name="Event type")).to_have_value("feedback")
+    await expect(page.get_by_role("combobox", name="Per", exact=True)).to_have_value("day")
     await expect(page.get_by_label("Break down by")).to_have_value("source")
     await expect(page.get_by_label("Order")).to_have_value("worst")
     await expect(page.get_by_role("radio", name="Custom")).to_be_checked()
@@ -34,11 +34,11 @@ async def test_what_an_address_says_is_what_is_shown(open_page: Open, seeded: Se
 async def test_what_is_chosen_goes_into_the_address_and_the_back_button_takes_it_back(open_page: Open, seeded: Seeded):
     page = await open_page("/", key=seeded.known_key)
     await expect(page.locator(".hero-figure")).to_be_visible()
-    await page.get_by_text("7 days", exact=True).click()
-    await page.get_by_label("Source", exact=True).select_option("langwatch")
-    await page.get_by_label("Event type").select_option("thumbs_up_down")
+    await page.get_by_role("radio", name="7 days").check()
+    await page.get_by_role("combobox", name="Source", exact=True).select_option("langwatch")
+    await page.get_by_role("combobox", name="Event type").select_option("thumbs_up_down")
     await page.get_by_label("Break down by").select_option("source")
-    await page.get_by_text("Good", exact=True).first.click()
+    await page.get_by_role("radio", name="Good").check()
     await page.get_by_label("Search the comments").fill("nobody wrote this")
     await page.keyboard.press("Enter")
 
@@ -53,7 +53,7 @@ async def test_what_is_chosen_goes_into_the_address_and_the_back_button_takes_it
         await page.go_back()
     assert query(page) == {}
     await expect(page.get_by_role("radio", name="28 days")).to_be_checked()
-    await expect(page.get_by_label("Source", exact=True)).to_have_value("")
+    await expect(page.get_by_role("combobox", name="Source", exact=True)).to_have_value("")
     await page.go_forward()
     await expect(page.get_by_role("radio", name="7 days")).to_be_checked()
 
@@ -61,11 +61,11 @@ async def test_what_is_chosen_goes_into_the_address_and_the_back_button_takes_it
 async def test_filters_narrow_every_part_of_the_page(open_page: Open, seeded: Seeded):
     page = await open_page("/", key=seeded.known_key)
     await expect(page.locator("#said-list")).to_contain_text("Lunary says hello")
-    await page.get_by_label("Source", exact=True).select_option("langwatch")
+    await page.get_by_role("combobox", name="Source", exact=True).select_option("langwatch")
 
     await expect(page.locator("#said-list")).not_to_contain_text("Lunary says hello")
     await expect(page.locator("#tail-list")).not_to_contain_text("Lunary says hello")
-    await page.get_by_label("Source", exact=True).select_option("lunary")
+    await page.get_by_role("combobox", name="Source", exact=True).select_option("lunary")
     await expect(page.locator("#said-list article")).to_have_count(1)
     await expect(page.locator("#counts")).to_contain_text("Answers judged1")
     await expect(page.locator(".hero-figure")).to_have_text("0.0\u202f%")
@@ -73,7 +73,7 @@ async def test_filters_narrow_every_part_of_the_page(open_page: Open, seeded: Se
 
 async def test_a_period_of_ones_own_is_shown_and_kept(open_page: Open, seeded: Seeded):
     page = await open_page("/", key=seeded.known_key)
-    await page.get_by_text("Custom", exact=True).click()
+    await page.get_by_role("radio", name="Custom").check()
     await expect(page.get_by_label("From")).to_be_focused()
     await page.get_by_label("From").fill(known.FIRST_DAY.strftime("%Y-%m-%dT00:00"))
     await page.get_by_label("To", exact=True).fill(known.FIRST_DAY.strftime("%Y-%m-%dT00:00"))

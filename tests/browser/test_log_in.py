@@ -53,7 +53,7 @@ async def test_a_session_that_ends_meanwhile_leads_back_to_the_log_in(
     page = await open_page("/", key=seeded.known_key)
     await expect(page.locator("#hero .hero-figure")).to_be_visible()
     await page.context.clear_cookies()
-    await page.get_by_text("7 days", exact=True).click()
+    await page.get_by_role("radio", name="7 days").check()
 
     await expect(page.locator("#log-in-error")).to_contain_text("session has ended")
     await expect(page.get_by_label("Read key")).to_be_visible()
@@ -65,7 +65,7 @@ async def test_a_form_that_is_sent_without_scripts_puts_no_key_into_an_address(o
 
     assert await form.get_attribute("method") == "post"
     assert await page.locator("#key").get_attribute("name") is None
-    await expect(page.locator("noscript")).to_contain_text("JavaScript")
+    await expect(page.locator("noscript p")).to_contain_text("JavaScript")
 
 
 async def test_no_answer_of_the_service_lets_another_site_read_it(seeded: Seeded):

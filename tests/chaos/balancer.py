@@ -62,20 +62,23 @@ class Balancer:
                 await asyncio.sleep(_LOOK_EVERY)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        port = next((port for port in itertools.islice(self._turns, len(self._ports)) if port in self._ready), None)
-        if port is None:
+        connected = await self._connect()
+        if connected is None:
             writer.transport.abort()
             return
-        try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            writer.transport.abort()
-            return
+        far_reader, far_writer = connected
         try:
             await asyncio.gather(_carry(reader, far_writer), _carry(far_reader, writer))
         finally:
             writer.transport.abort()
             far_writer.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        for port in itertools.islice(self._turns, len(self._ports)):
+            if port in self._ready:
+                with contextlib.suppress(OSError):
+                    return await asyncio.open_connection("127.0.0.1", port)
+        return None
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -27,6 +27,7 @@ class Piece:
         self.spec = spec
         self.log = log
         self.starts = 0
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,6 +50,7 @@ class Piece:
         if self.running:
             return
         with self.log.open("ab") as output:
+            self._log_start = output.tell()
             self._process = start(self.spec, output)
         self.starts += 1
 
@@ -60,6 +62,14 @@ class Piece:
                 raise PieceError(self.name, "ended while it was starting", self.log)
             if time.monotonic() > deadline:
                 raise PieceError(self.name, "did not become ready", self.log)
+            time.sleep(_POLL)
+
+    def wait_logged(self, words: str, seconds: float = 20.0) -> None:
+        """Returns when it has said so since it was last started. Raises PieceError if it does not."""
+        deadline = time.monotonic() + seconds
+        while words not in self.log.read_bytes()[self._log_start :].decode(errors="replace"):
+            if not self.running or time.monotonic() > deadline:
+                raise PieceError(self.name, f"did not log {words!r}", self.log)
             time.sleep(_POLL)
 
     def kill(self) -> None:

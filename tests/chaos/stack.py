@@ -94,7 +94,7 @@ class Stack:
         self.pieces: dict[str, Piece] = {}
         self.door_ports = [free_port() for _ in range(wiring.doors)]
         self.kills = 0
-        self.last_fault = time.monotonic()
+        self.last_fault: float | None = None
         redis_url, clickhouse_url = servers.valkey.url, servers.clickhouse_url
         backends = Backends(
             through(redis_url, wiring.redis_port) if wiring.redis_port else redis_url,
@@ -103,8 +103,8 @@ class Stack:
         env = {**SHORT, **wiring.env}
         for number, port in enumerate(self.door_ports, 1):
             spec = ingest_spec(port, backends, folder / "spool")
-            spool = {} if wiring.spool else {"PLAUDIT_INGEST_SPOOL_DIR": ""}
-            self._add(replace(spec, name=f"ingest-{number}", env={**spec.env, **spool, **env}))
+            kept = {name: value for name, value in spec.env.items() if wiring.spool or "SPOOL" not in name}
+            self._add(replace(spec, name=f"ingest-{number}", env={**kept, **env}))
         for number in range(1, wiring.workers + 1):
             port = free_port()
             spec = worker_spec(number, port, backends)
@@ -182,13 +182,14 @@ class Stack:
             return 1 << 30
 
     def wait_drained(self, seconds: float = 40.0) -> float:
-        """Waits until the log is empty; returns how long after the last fault that was."""
+        """Waits until the log is empty; returns how long after the last fault that was, or after this call."""
+        started = time.monotonic()
         deadline = time.monotonic() + patience(seconds)
         while self.backlog():
             if time.monotonic() > deadline:
                 raise AssertionError(f"{self.backlog()} entries are left in the log; pending: {self.pending()}")
             time.sleep(_POLL)
-        return time.monotonic() - self.last_fault
+        return time.monotonic() - (self.last_fault or started)
 
     def append(self, fields: dict[bytes, bytes]) -> None:
         """An entry of the test's own."""
@@ -206,6 +207,14 @@ class Stack:
         with self.redis() as client:
             client.xgroup_destroy(_STREAM, _GROUP)
         self.fault_ended()
+
+    def wait_spool_empty(self, seconds: float = 20.0) -> None:
+        """Returns when everything that was spooled is in the log."""
+        deadline = time.monotonic() + patience(seconds)
+        folders = {Path(door.spec.env["PLAUDIT_INGEST_SPOOL_DIR"]) for door in self.doors}
+        while any(file.stat().st_size for folder in folders for file in folder.glob("*/*.spool")):
+            assert time.monotonic() < deadline, "the spool does not empty"
+            time.sleep(_POLL)
 
     def pending(self) -> int:
         with self.redis() as client:

@@ -40,7 +40,7 @@ class Breaker:
         return self._openings > 0
 
     def wait(self) -> float:
-        """0: send now, and tell ``succeeded``, ``failed`` or ``passed`` afterwards. Else: seconds to wait before asking."""
+        """0: send now, and tell ``succeeded``, ``failed`` or ``passed`` afterwards. Else: seconds to wait."""
         if not self._openings:
             return 0.0
         remaining = self._until - self._clock()

@@ -149,6 +149,14 @@ async def test_a_connection_that_dies_loses_its_answer_and_is_opened_again() -> 
     assert len(server.bodies) == 300
 
 
+async def test_nothing_is_sent_over_a_connection_that_its_answer_closes() -> None:
+    _, requests = requests_of(200)
+    async with serving(lambda _: OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")) as server:
+        sent = await driver_for(requests, server).run()
+    assert sent.statuses.keys() == {200}
+    assert sent.reconnects > 100
+
+
 async def test_a_server_that_comes_back_is_found_and_nothing_is_sent_meanwhile() -> None:
     _, requests = requests_of(400, duplicates=0.0, mix="langwatch=1")
     away = asyncio.Event()

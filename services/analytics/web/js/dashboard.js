@@ -22,6 +22,7 @@ export class Dashboard {
 
   constructor(store, troubles) {
     this.store = store;
+    this.troubles = troubles;
     this.project = "";
     const shared = { store, troubles };
     this.filters = new FiltersView({ ...shared, period: () => this.period() });
@@ -55,6 +56,7 @@ export class Dashboard {
 
   stop() {
     this.#running = false;
+    this.troubles.callOff();
     clearTimeout(this.#timer);
     this.pipeline.stop();
     this.tail.stop();

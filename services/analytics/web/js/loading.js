@@ -11,18 +11,18 @@ export class Loading {
   constructor(element, troubles) {
     this.element = element;
     this.troubles = troubles;
+    troubles.watch(this);
   }
 
   /** As `load`, but only where `key` is another than the last time, or the last time failed. */
   async loadOnce(key, call, show) {
-    if (key === this.#key) return;
-    this.#key = key;
-    await this.load(call, show);
+    if (key !== this.#key) await this.load(call, show, key);
   }
 
   /** Calls with a signal to abort it, and shows the answer unless something newer was asked for meanwhile. */
-  async load(call, show) {
+  async load(call, show, key = null) {
     this.cancel();
+    this.#key = key;
     const controller = new AbortController();
     this.#controller = controller;
     this.element.setAttribute("aria-busy", "true");
@@ -43,6 +43,7 @@ export class Loading {
   }
 
   cancel() {
+    this.#key = null;
     this.#controller?.abort();
     this.#controller = null;
     this.element.removeAttribute("aria-busy");

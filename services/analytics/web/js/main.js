@@ -21,11 +21,13 @@ const logIn = new LogInView({ done: enter });
 
 setUpTheme(byId("theme"), () => dashboard.redraw());
 byId("sign-out").addEventListener("click", async () => {
+  dashboard.stop();
   try {
     await api.logOut();
     leave();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
+    dashboard.start(project);
     troubles.report(error);
   }
 });

@@ -16,6 +16,7 @@ const RETRY_SECONDS = 5;
 export class Troubles {
   #timer = null;
   #since = null;
+  #loadings = [];
 
   /** `retry` asks everything again; `signedOut` shows the log-in. */
   constructor(place, { retry, signedOut }) {
@@ -24,10 +25,20 @@ export class Troubles {
     this.signedOut = signedOut;
   }
 
+  /** Wants to know of it, so that it can be called off. */
+  watch(loading) {
+    this.#loadings.push(loading);
+  }
+
+  /** Nobody is logged in any more: calls off whatever is under way. */
+  callOff() {
+    this.clear();
+    for (const loading of this.#loadings) loading.cancel();
+  }
+
   /** True if the page as a whole tells of it, so that nobody else need do so. */
   report(error) {
     if (error.status === 401) {
-      this.clear();
       this.signedOut();
       return true;
     }
