@@ -162,7 +162,5 @@ def predefined_sentence(event_type: str, metrics: Metrics, details: Details) -> 
     return _PREFIX + "; ".join(issues)
 
 
-PREDEFINED: Mapping[str, Callable[[Metrics, Details], bool]] = {
-    branch.event_type: branch.takes for branch in _BRANCHES
-}
+PREDEFINED: Mapping[str, Callable[[Metrics, Details], bool]] = {branch.event_type: branch.takes for branch in _BRANCHES}
 """By event type: whether its own schema takes metrics and details that the base schema took."""

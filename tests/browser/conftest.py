@@ -36,12 +36,13 @@ OF_THE_TEST = re.compile(r"willReadFrequently")
 
 @dataclass(frozen=True)
 class Seeded:
-    """The service with its projects: one hand-made, one as large as life, one empty."""
+    """The service with its projects: one hand-made, one as large as life, two empty."""
 
     site: Site
     known_key: str
     lively_key: str
     empty_key: str
+    fresh_key: str
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +54,7 @@ def seeded(
         if not server.running:
             server.restart()
     with running_site(folder, clickhouse.url, valkey.url) as site:
-        keys = [site.key(project) for project in (known.PROJECT, "lively", "empty")]
+        keys = [site.key(project) for project in (known.PROJECT, "lively", "empty", "fresh")]
         known_events = known.events()
         lively = list(realistic.events("lively", known.NOW, days=20, per_day=60))
         site.insert([*known_events, *lively])

@@ -16,6 +16,8 @@ PERIOD = (
     f"&to={(FIRST_DAY + timedelta(days=DAYS)).isoformat().replace('+00:00', 'Z')}&tz=UTC&interval=day"
 )
 """Four whole days, for the address of the page."""
+LONGER = PERIOD.replace(f"{FIRST_DAY + timedelta(days=DAYS):%Y-%m-%d}", f"{FIRST_DAY + timedelta(days=8):%Y-%m-%d}")
+"""All that is known from the first of them on."""
 
 UP = [3, 0, 2, 4]
 DOWN = [1, 0, 2, 8]

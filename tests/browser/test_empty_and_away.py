@@ -14,8 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.asyncio(
 async def test_a_new_project_is_told_how_to_send_its_first_event_and_shows_it_when_it_comes(
     open_page: Open, seeded: Seeded
 ):
-    key = seeded.site.key("fresh")
-    page = await open_page("/", key=key)
+    page = await open_page("/", key=seeded.fresh_key)
 
     await expect(page.get_by_role("heading", name="Send the first event")).to_be_visible()
     command = page.locator("#empty pre")

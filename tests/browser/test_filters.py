@@ -15,7 +15,7 @@ def query(page: Page) -> dict[str, str]:
 
 async def test_what_an_address_says_is_what_is_shown(open_page: Open, seeded: Seeded):
     page = await open_page(
-        f"/?{known.PERIOD}&source=lunary&type=feedback&by=source&order=worst&vote=any&comment=any&search=hello",
+        f"/?{known.LONGER}&source=lunary&type=feedback&by=source&order=worst&vote=any&comment=any&search=hello",
         key=seeded.known_key,
     )
 
@@ -99,7 +99,7 @@ async def test_an_address_that_means_nothing_shows_the_usual_view(open_page: Ope
 
 
 async def test_a_copied_link_shows_the_same_instants_in_the_same_time_zone(open_page: Open, seeded: Seeded):
-    page = await open_page("/?range=7d", key=seeded.known_key, timezone_id="Asia/Tokyo", permissions=["clipboard-read", "clipboard-write"])
+    page = await open_page("/?range=7d", key=seeded.lively_key, timezone_id="Asia/Tokyo", permissions=["clipboard-read", "clipboard-write"])
     await expect(page.locator(".hero-figure")).to_be_visible()
     await page.get_by_role("button", name="Copy link").click()
     await expect(page.locator("#copy-link")).to_have_text("Copied")
@@ -108,7 +108,7 @@ async def test_a_copied_link_shows_the_same_instants_in_the_same_time_zone(open_
     told = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
     assert told["tz"] == "Asia/Tokyo"
     assert set(told) == {"from", "to", "tz", "range"}
-    elsewhere = await open_page(f"/?{urlsplit(link).query}", key=seeded.known_key, timezone_id="America/Lima")
+    elsewhere = await open_page(f"/?{urlsplit(link).query}", key=seeded.lively_key, timezone_id="America/Lima")
     await expect(elsewhere.locator("#fresh")).to_have_attribute("title", "Times are in Asia/Tokyo")
 
 

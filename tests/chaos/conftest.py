@@ -68,19 +68,20 @@ def start_stack(servers: Servers, tmp_path: Path) -> Iterator[StartStack]:
     """Starts a stack by the given wiring; it is gone when the test is."""
     with ExitStack() as cleanup:
 
-        def start(**wiring: Any) -> Stack:
+        def start(*, started: bool = True, **wiring: Any) -> Stack:
             stack = Stack(servers, tmp_path, Wiring(**wiring))
             cleanup.callback(stack.kill_all)
-            stack.start()
+            if started:
+                stack.start()
             return stack
 
         yield start
 
 
 @pytest.fixture
-def scenario(request: pytest.FixtureRequest) -> Scenario:
+def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Scenario:
     """Chance by the suite's seed and the test's name, and the judge of how it ended."""
     name = request.node.name
-    return Scenario(name, random.Random(f"{SEED}/{name}"), request.config.stash[_FIGURES].append)
+    return Scenario(name, tmp_path, random.Random(f"{SEED}/{name}"), request.config.stash[_FIGURES].append)
 
 

@@ -84,6 +84,8 @@ class World(NamedTuple):
     runner: asyncio.Runner
 
 
+_REFRESHES = ("no", "yes", "saved", "anew")
+
 projects = (f"q{number}" for number in itertools.count())
 
 
@@ -93,7 +95,7 @@ projects = (f"q{number}" for number in itertools.count())
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
-@given(history=histories(), refreshes=st.lists(st.sampled_from(["no", "yes", "anew"]), min_size=6, max_size=6))
+@given(history=histories(), refreshes=st.lists(st.sampled_from(_REFRESHES), min_size=6, max_size=6))
 def test_answers_equal_those_over_the_distinct_set(
     history: tuple[list[Request], list[list[Request]]], refreshes: list[str], world: World
 ) -> None:
@@ -110,6 +112,10 @@ def test_answers_equal_those_over_the_distinct_set(
             refresher = Refresher(world.client, settle_after=1.0)
         if refresh != "no":
             refresher.refresh()
+        if refresh == "saved":
+            # Another process goes on from what was saved.
+            refresher.save()
+            refresher = Refresher(world.client, settle_after=1.0)
     refresher.refresh()
     world.runner.run(_compare_all(world.warehouse, project, _facts(project, made)))
 

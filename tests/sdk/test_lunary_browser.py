@@ -110,14 +110,3 @@ async def test_a_burst_of_250_from_a_page_arrives_whole_and_once(page: Page, sta
     query = "SELECT metrics['rank'] FROM feedback_events FINAL WHERE startsWith(trace_id, {t:String})"
     rows = await asyncio.to_thread(stack.wait_for_rows, query, 250, t=run_id)
     assert sorted(row[0] for row in rows) == [float(number) for number in range(250)]
-
-
-async def test_a_page_with_a_wrong_key_can_read_the_refusal(page: Page, stack: Ready, run_id: str) -> None:
-    program = """async ([url, id]) => {
-        const answer = await fetch(`${url}/v1/runs/${id}/feedback`, { headers: { Authorization: 'Bearer nobody' } });
-        return [answer.status, await answer.json()];
-    }"""
-    # Chromium writes every 401 to the console, as an error.
-    page.remove_listener("console", page.listeners("console")[0]) if hasattr(page, "listeners") else None
-    told = await page.evaluate(program, [stack.ingest_url, run_id])
-    assert told == [401, {"message": "Invalid access token"}]

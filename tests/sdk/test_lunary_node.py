@@ -63,7 +63,7 @@ def test_a_burst_of_250_arrives_whole_and_once(stack: Ready, run_node: Run) -> N
         for (let number = 0; number < 250; number++)
             lunary.trackFeedback(`${id}-${number}`, { thumb: number % 2 ? 'down' : 'up', rank: number });
     """
-    burst = uuid.uuid4().hex
+    burst = f"burst-{uuid.uuid4().hex}"  # not of 36 characters: those must be UUIDs
     run_node(_IMPORT + program, burst)
     query = "SELECT trace_id, vote, metrics['rank'] FROM feedback_events FINAL WHERE startsWith(trace_id, {b:String})"
     rows = stack.wait_for_rows(query, 250, b=burst)

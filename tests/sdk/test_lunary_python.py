@@ -76,7 +76,9 @@ def test_a_burst_of_250_arrives_whole_and_once(stack: Ready, run_python: Run) ->
     burst = uuid.uuid4().hex
     run_python(dedent(program), burst)
     traces = [_sent_id(f"{burst}-{number}", stack.keys["lunary_public"]) for number in range(250)]
-    query = "SELECT trace_id, vote, metrics['rank'] FROM feedback_events FINAL WHERE has({traces:Array(String)}, trace_id)"
+    query = (
+        "SELECT trace_id, vote, metrics['rank'] FROM feedback_events FINAL WHERE has({traces:Array(String)}, trace_id)"
+    )
     rows = stack.wait_for_rows(query, 250, traces=traces)
     assert sorted(rows, key=lambda row: row[2]) == [
         (trace, -1.0 if number % 2 else 1.0, float(number)) for number, trace in enumerate(traces)

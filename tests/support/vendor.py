@@ -97,9 +97,7 @@ async def running_vendor(port: int = 0) -> AsyncIterator[Vendor]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
-    assert site._server is not None
-    sockets = getattr(site._server, "sockets", ())
-    vendor.url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    vendor.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield vendor
     finally:

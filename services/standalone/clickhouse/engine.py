@@ -1,11 +1,13 @@
 """The chDB engine: handles, sessions, and running one statement."""
 
+import os
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 import chdb
 import structlog
@@ -22,6 +24,7 @@ _MAX_IDLE_HANDLES: Final = 64
 _MAX_SESSIONS: Final = 1000
 _CACHED_TOKENS: Final = 2048
 _CACHED_TEXT: Final = 16_384
+_HAS_MEMFD: Final = hasattr(os, "memfd_create")
 _IGNORED_TOKENS: Final = "'Whitespace', 'Comment', 'EndOfStream'"
 
 
@@ -253,13 +256,24 @@ def _query(handle: Any, statement: Statement, call: Call) -> Outcome:
 
 
 def _insert(handle: Any, statement: Statement) -> Outcome:
-    # Data in line in the SQL would be judged and parsed as text; pushed beside it, it is only ever data.
-    stream = handle.send_insert(statement.sql.decode(errors="surrogateescape"), statement.data_format)
-    try:
+    # As a file of its own: data in line in the SQL would be judged and parsed as text, and is cut at a NUL. Not by
+    # chDB's send_insert, which reports rows as written whatever went wrong after they were parsed.
+    with _data_file() as file:
         for part in statement.data:
-            stream.append(part)
-        result = stream.finish()
-    except Exception:
-        stream.cancel()
-        raise
-    return Outcome(written_rows=result.rows_written, written_bytes=result.bytes_written)
+            file.write(part)
+        file.flush()
+        path = f"/proc/self/fd/{file.fileno()}" if _HAS_MEMFD else file.name
+        sql = b"%b FROM INFILE %b %b FORMAT %b" % (
+            statement.sql,
+            _literal(os.fsencode(path)),
+            statement.settings,
+            (statement.data_format or "").encode(),
+        )
+        result = handle.query(sql, "TabSeparated")
+    return Outcome(written_rows=result.rows_written(), written_bytes=result.bytes_written())
+
+
+def _data_file() -> IO[bytes]:
+    if _HAS_MEMFD:
+        return open(os.memfd_create("insert"), "w+b")  # noqa: PTH123 -- a descriptor, closed by the caller
+    return tempfile.NamedTemporaryFile(dir=".")

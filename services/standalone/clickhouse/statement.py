@@ -32,7 +32,8 @@ class Statement:
     """What one request asks of the engine, already judged by the guard.
 
     Attributes:
-        sql: The statement; of an INSERT with data, without FORMAT and data.
+        sql: The statement; of an INSERT with data, without SETTINGS, FORMAT and data.
+        settings: The SETTINGS clause of an INSERT with data; it comes behind where the data comes from.
         output_format: What the FORMAT clause says, or None.
         data_format: The format of ``data``, or None where the statement carries none.
         data: The data of an INSERT, in parts that are one after another.
@@ -45,6 +46,7 @@ class Statement:
     data_format: str | None = None
     data: tuple[bytes | memoryview, ...] = ()
     changes_session: bool = False
+    settings: bytes = b""
 
 
 def parse(query: bytes, body: bytes, tokenize: Tokenizer) -> Statement | None:
@@ -104,7 +106,9 @@ def _insert(query: bytes, body: bytes, tokenize: Tokenizer) -> Statement:
     is_values = tokens[cut - 2].name != "format"
     head_tokens = tokens[: cut - 1] if is_values else tokens[: cut - 2]
     check_statement(head_tokens)
-    head = query[: head_tokens[-1].end]
+    own = _settings_start(head_tokens)
+    head = query[: head_tokens[own - 1].end]
+    settings = query[head_tokens[own].start : head_tokens[-1].end] if own < len(head_tokens) else b""
     offset = keyword.end
     if not is_values and (gap := _BEFORE_DATA.match(query, offset)) is not None:
         offset = gap.end()
@@ -113,7 +117,18 @@ def _insert(query: bytes, body: bytes, tokenize: Tokenizer) -> Statement:
         data = (b"\n".join(bytes(part) for part in data),)
         if _VALUES_SUSPECT.search(data[0]):
             check_statement(tokenize(bytes(data[0])))
-    return Statement(head, data_format="Values" if is_values else keyword.text, data=data)
+    return Statement(head, data_format="Values" if is_values else keyword.text, data=data, settings=settings)
+
+
+def _settings_start(head: Sequence[Token]) -> int:
+    """How many tokens of an INSERT's head come before its SETTINGS clause; all where it has none."""
+    depth = 0
+    for index, token in enumerate(head):
+        depth += (token.kind in _OPENING) - (token.kind in _CLOSING)
+        is_name = index < 2 or head[index - 1].kind == "Dot" or head[index - 1].name in {"into", "table"}
+        if token.kind == "BareWord" and token.name == "settings" and depth == 0 and not is_name:
+            return index
+    return len(head)
 
 
 def _data_start(tokens: Sequence[Token]) -> int | None:

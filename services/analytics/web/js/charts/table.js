@@ -21,7 +21,7 @@ function scrollable(caption, columns, rows) {
     columns.map(([, text], index) => h(index ? "td" : "th", index ? {} : { scope: "row" }, text(row)));
   return h(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${caption}` },
     h(
       "table",
       {},
