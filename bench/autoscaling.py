@@ -51,6 +51,7 @@ class Policy:
     least: int
     most: int
     target: int
+    cpu: float
     up_window: int
     up_pods: int
     up_period: int
@@ -66,6 +67,7 @@ class Policy:
             scaling["minReplicas"],
             scaling["maxReplicas"],
             scaling["backlogPerWorker"],
+            scaling["targetCPUUtilizationPercentage"] / 100,
             up["stabilizationWindowSeconds"],
             up["pods"],
             up["periodSeconds"],
@@ -116,7 +118,7 @@ class Course:
 
 
 class Autoscaler:
-    """The rules of autoscaling/v2 for one external metric with an average value."""
+    """The rules of autoscaling/v2 for an external metric with an average value and the use of CPU: the greater wins."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -124,10 +126,12 @@ class Autoscaler:
         self._replicas: list[tuple[int, int]] = [(0, policy.least)]
         self.replicas = policy.least
 
-    def look(self, second: int, backlog: float) -> int:
+    def look(self, second: int, backlog: float, running: int, busy: float) -> int:
+        """``busy``: share of the running workers' CPU that is used."""
         policy, now = self._policy, self.replicas
-        ratio = backlog / (policy.target * now)
-        wanted = now if abs(ratio - 1) <= _TOLERANCE else math.ceil(backlog / policy.target)
+        wanted = self._by_ratio(now, backlog / (policy.target * now), backlog / policy.target)
+        if policy.cpu:
+            wanted = max(wanted, self._by_ratio(now, busy / policy.cpu, running * busy / policy.cpu))
         wanted = min(max(wanted, policy.least), policy.most)
         self._recommended.append((second, wanted))
         wanted = min(max(wanted, self._lowest(second, policy.up_window) if wanted > now else wanted), policy.most)
@@ -141,6 +145,10 @@ class Autoscaler:
         self.replicas = wanted
         self._replicas.append((second, wanted))
         return wanted
+
+    @staticmethod
+    def _by_ratio(now: int, ratio: float, wanted: float) -> int:
+        return now if abs(ratio - 1) <= _TOLERANCE else math.ceil(wanted)
 
     def _lowest(self, second: int, window: int) -> int:
         return min(count for at, count in self._recommended if at >= second - window)
@@ -170,7 +178,7 @@ def simulate(scenario: Scenario, policy: Policy, rates: Rates) -> Course:
         waiting = max(backlog, min(arriving, served) * _BATCH_SECONDS)
         if second % _HPA_PERIOD == 0:
             before = running + sum(count for _, count in starting)
-            after = autoscaler.look(second, waiting)
+            after = autoscaler.look(second, waiting, running, served / power)
             course.changes += after != before
             if after > before:
                 starting.append((second + _POD_START, after - before))
@@ -202,10 +210,24 @@ def scenarios(rates: Rates) -> list[Scenario]:
     w = rates.worker
     hour = 3600
     return [
-        Scenario("ramp: from 0.2 to 5 workers' worth and back", 2 * hour, lambda s: w * (0.2 + 4.8 * math.sin(math.pi * s / (2 * hour)))),
+        Scenario(
+            "ramp: from 0.2 to 5 workers' worth and back",
+            2 * hour,
+            lambda s: w * (0.2 + 4.8 * math.sin(math.pi * s / (2 * hour))),
+        ),
         Scenario("spike: six workers' worth for 5 minutes", hour, lambda s: w * (6.0 if 900 <= s < 1200 else 0.5)),
-        Scenario("ClickHouse away for an hour", 3 * hour, lambda _: w * 0.3, clickhouse=lambda s: 0.0 if 900 <= s < 900 + hour else 1.0),
-        Scenario("poison: 1 % of events refused for 10 minutes", hour, lambda _: w * 1.0, poison=lambda s: 0.01 if 900 <= s < 1500 else 0.0),
+        Scenario(
+            "ClickHouse away for an hour",
+            3 * hour,
+            lambda _: w * 0.3,
+            clickhouse=lambda s: 0.0 if 900 <= s < 900 + hour else 1.0,
+        ),
+        Scenario(
+            "poison: 1 % of events refused for 10 minutes",
+            hour,
+            lambda _: w * 1.0,
+            poison=lambda s: 0.01 if 900 <= s < 1500 else 0.0,
+        ),
     ]
 
 
@@ -229,12 +251,19 @@ def plot(courses: dict[str, Course], path: Path) -> None:
             axis = axes[row][column]
             axis.plot(minutes, values, color=colour, linewidth=1.2, label="Redis" if row == len(rows) - 1 else None)
             axis.grid(alpha=0.25)
-            axis.set_ylim(bottom=0)
+            if row < len(rows) - 1:
+                axis.set_ylim(bottom=0)
             if column == 0:
                 axis.set_ylabel(label)
-        axes[3][column].plot(minutes, [size / _MIB for size in course.worker_bytes], color="#8172b2", linewidth=1.2, label="all workers")
+        axes[3][column].plot(
+            minutes, [size / _MIB for size in course.worker_bytes], color="#8172b2", linewidth=1.2, label="all workers"
+        )
         axes[3][column].set_xlabel("minutes")
+        axes[3][column].relim()
+        axes[3][column].autoscale_view()
+        axes[3][column].set_ylim(bottom=0)
         axes[1][column].set_yscale("symlog", linthresh=1)
+        axes[1][column].set_ylim(0, max(10.0, 1.5 * max(course.lag)))
     axes[3][0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=90)

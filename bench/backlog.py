@@ -44,7 +44,7 @@ class BacklogWriter:
         return written
 
     def put(self, template: str) -> float:
-        """Lays a copy of a backlog before whoever reads the stream; returns the monotonic time at which it was there."""
+        """Lays a copy of a backlog before whoever reads the stream; returns when, in monotonic seconds."""
         self.redis.copy(template, self.stream, replace=True)
         return time.monotonic()
 

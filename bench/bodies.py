@@ -68,10 +68,7 @@ def lunary_traffic(count: int, feedback_share: float = 0.02, seed: int = 3) -> I
     started = time.time_ns() // 1000
     every = round(1 / feedback_share)
     for number in range(count):
-        if number % every == 0:
-            event = next(feedback)
-        else:
-            event = _run_event(random, number, started)
+        event = next(feedback) if number % every == 0 else _run_event(random, number, started)
         yield b'{"events":[' + event + b"]}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from bench.backlog import BacklogWriter
-from bench.machine import MEASURED_CORE
 from bench.pieces import Stage, ceiling_spec, cpu_seconds, peak_memory, running, worker_spec
 from services.standalone.embedded import EmbeddedServer
 from services.standalone.process import ProcessSpec
@@ -27,29 +25,29 @@ class Drain:
         self.entries = entries
         self.events = events
 
-    def ours(self, workers: int = 1, cores: tuple[int, ...] = (MEASURED_CORE,), **settings: str) -> dict[str, Any]:
-        """``plaudit worker`` with everything on, as often as told."""
-        specs = [worker_spec(self.stage.backends, number + 1, **settings) for number in range(workers)]
-        return self._run(specs, self.backlog.emptied, cores)
+    def ours(self, workers: int = 1) -> dict[str, Any]:
+        """``plaudit worker`` with everything on, so many processes of it."""
+        specs = [worker_spec(self.stage.backends, number + 1) for number in range(workers)]
+        return self._run(specs, self.backlog.emptied)
 
     def bare(self) -> dict[str, Any]:
         """The bare loop."""
         spec = ceiling_spec("bare_worker", self.backlog.stream, self.backlog.group, str(self.entries))
-        return self._run([_with_servers(spec, self.stage)], self.backlog.acknowledged, (MEASURED_CORE,))
+        return self._run([_with_servers(spec, self.stage)], self.backlog.acknowledged)
 
     def one_by_one(self) -> dict[str, Any]:
         """The hurried team."""
         spec = ceiling_spec("one_by_one", self.backlog.stream, self.backlog.group)
-        return self._run([_with_servers(spec, self.stage)], self.backlog.acknowledged, (MEASURED_CORE,))
+        return self._run([_with_servers(spec, self.stage)], self.backlog.acknowledged)
 
-    def _run(self, specs: list[ProcessSpec], done: Callable[[], bool], cores: tuple[int, ...]) -> dict[str, Any]:
+    def _run(self, specs: list[ProcessSpec], done: Callable[[], bool]) -> dict[str, Any]:
         self.backlog.clear()
         empty_tables(self.stage)
         # A window that remembers the last run would let this one skip everything.
         for key in self.backlog.redis.scan_iter("plaudit:{done}:*"):
             self.backlog.redis.unlink(key)
         with ExitStack() as stack:
-            servers = [stack.enter_context(running(spec, self.stage.folder, *cores)) for spec in specs]
+            servers = [stack.enter_context(running(spec, self.stage.folder)) for spec in specs]
             self.backlog.wait(lambda: self._readers() >= len(specs))
             before = [cpu_seconds(server.pid) for server in servers]
             start = self.backlog.put(self.template)
@@ -98,9 +96,3 @@ def _count(stage: Stage) -> int:
         return int(str(client.command(f"SELECT count() FROM {EVENTS_TABLE}")))
     finally:
         client.close()
-
-
-def own_cpu() -> float:
-    """Seconds of this process."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -56,7 +56,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def interleaved(
-    rounds: int, sides: dict[str, Callable[[], dict[str, Any]]], runs: list[dict[str, Any]]
+    rounds: int, sides: Mapping[str, Callable[[], dict[str, Any]]], runs: list[dict[str, Any]]
 ) -> dict[str, list[dict[str, Any]]]:
     """Runs every side in turn, so many times over: what else the machine does meanwhile hits all sides alike."""
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}

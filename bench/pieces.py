@@ -47,11 +47,13 @@ class Stage:
 
 
 @contextmanager
-def stage(*, appendfsync: Literal["everysec", "always", "no"] = "everysec") -> Iterator[Stage]:
-    """Valkey and ClickHouse with tables and keys, on the other core."""
+def stage(
+    *, appendfsync: Literal["everysec", "always", "no"] = "everysec", cores: tuple[int, ...] = (OTHER_CORE,)
+) -> Iterator[Stage]:
+    """Valkey and ClickHouse with tables and keys, on the other core or on those given."""
     with (
         tempfile.TemporaryDirectory(prefix="plaudit-bench-") as name,
-        on_core(OTHER_CORE),
+        on_core(*cores),
         embedded_valkey(Path(name), max_memory=6 * _GIB, appendfsync=appendfsync) as (redis_url, valkey),
         embedded_clickhouse(Path(name)) as (clickhouse_url, _),
     ):
@@ -81,9 +83,9 @@ def door_spec(port: int, backends: Backends, **settings: str) -> ProcessSpec:
     return _service("ingest", port, backends, {"INGEST_PORT": str(port), **settings})
 
 
-def worker_spec(backends: Backends, number: int = 1, **settings: str) -> ProcessSpec:
-    """``plaudit worker`` as in production."""
-    port = free_port()
+def worker_spec(backends: Backends, number: int = 1, port: int = 0, **settings: str) -> ProcessSpec:
+    """``plaudit worker`` as in production. ``port``: of its metrics; 0 picks a free one."""
+    port = port or free_port()
     spec = _service("worker", port, backends, {"METRICS_PORT": str(port), **settings})
     return replace(spec, name=f"worker-{number}")
 

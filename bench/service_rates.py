@@ -92,20 +92,23 @@ def peak_memory(pid: int) -> int:
 
 def measure(entries: int) -> dict[str, Any]:
     """Rates with one worker and with two, and the memory of an entry and of a worker."""
-    with tempfile.TemporaryDirectory() as folder, embedded_valkey(Path(folder)) as (redis_url, _):
-        with embedded_clickhouse(Path(folder)) as (clickhouse_url, _):
-            migrate(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url)))
-            found: dict[str, Any] = {"entries": entries, "load": os.getloadavg()[0], "cores": os.cpu_count()}
-            with redis.Redis.from_url(redis_url) as client:
-                for count in (1, 2):
-                    found["entry_bytes"] = round(fill(client, entries))
-                    with workers(count, redis_url, clickhouse_url) as pids:
-                        # A first batch pays for imports and connections; what counts is the rest.
-                        while client.xlen(_STREAM) > entries * 0.8:
-                            time.sleep(0.005)
-                        left = client.xlen(_STREAM)
-                        found[f"rate_{count}"] = round(left / drain(client))
-                        found["worker_bytes"] = max(peak_memory(pid) for pid in pids)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        embedded_valkey(Path(folder)) as (redis_url, _),
+        embedded_clickhouse(Path(folder)) as (clickhouse_url, _),
+        redis.Redis.from_url(redis_url) as client,
+    ):
+        migrate(ClickHouseSettings(clickhouse_url=SecretStr(clickhouse_url)))
+        found: dict[str, Any] = {"entries": entries, "load": os.getloadavg()[0], "cores": os.cpu_count()}
+        for count in (1, 2):
+            found["entry_bytes"] = round(fill(client, entries))
+            with workers(count, redis_url, clickhouse_url) as pids:
+                # A first batch pays for imports and connections; what counts is the rest.
+                while client.xlen(_STREAM) > entries * 0.8:
+                    time.sleep(0.005)
+                left: Any = client.xlen(_STREAM)
+                found[f"rate_{count}"] = round(left / drain(client))
+                found["worker_bytes"] = max(peak_memory(pid) for pid in pids)
     return found
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +15,12 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from shared import settings as all_settings
 from shared.errors import PlauditError
+from shared.events import Source
 from shared.keys import KeyKind
 
 if TYPE_CHECKING:
@@ -89,6 +92,7 @@ def up(
     epilog=settings_table(
         all_settings.IngestSettings,
         all_settings.RelaySettings,
+        all_settings.TraceSettings,
         all_settings.RedisSettings,
         all_settings.KeySettings,
         all_settings.TelemetrySettings,
@@ -128,13 +132,35 @@ def analytics() -> None:
     run()
 
 
-@app.command(epilog=settings_table(all_settings.ClickHouseSettings))
+@app.command(
+    epilog=settings_table(
+        all_settings.AnalyticsSettings,
+        all_settings.RedisSettings,
+        all_settings.ClickHouseSettings,
+        all_settings.TelemetrySettings,
+    )
+)
+def refresh(
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Derive everything anew once, and end.")] = False,
+) -> None:
+    """Keeps the tables up that answers are read from, where no `plaudit analytics` does."""
+    from services.analytics.refreshing import run
+
+    run(rebuild=rebuild)
+
+
+@app.command(epilog=settings_table(all_settings.ClickHouseSettings, all_settings.RetentionSettings))
 def migrate() -> None:
     """Brings ClickHouse's tables to this release. Any number of processes may do so at once."""
     from shared.migrate import migrate as apply
+    from shared.retention import apply_retention
+    from shared.storage import connect
 
     applied = apply(all_settings.ClickHouseSettings())
     console.print(f"applied: {', '.join(applied)}" if applied else "the tables are up to date")
+    with connect(all_settings.ClickHouseSettings()) as client:
+        for table in apply_retention(client, all_settings.RetentionSettings()):
+            console.print(f"retention changed: {table}")
 
 
 @keys_app.command("add")
@@ -318,6 +344,80 @@ def doctor(as_json: JsonFlag = False) -> None:
     else:
         console.print(render(findings))
     raise typer.Exit(1 if any(finding.level == "error" for finding in findings) else 0)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="One event of the vendor's format a line.")],
+    source: Annotated[Source, typer.Option(help="Whose format it is.")],
+    project: Annotated[str, typer.Option(help="Where the feedback belongs.")],
+    at: Annotated[
+        datetime | None, typer.Option(help="When lines without a time count as received (UTC); else they are refused.")
+    ] = None,
+    most_waiting: Annotated[int, typer.Option(min=1, help="Entries in the log above which it waits.")] = 100_000,
+    restart: Annotated[bool, typer.Option("--restart", help="Do not go on where it was interrupted.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Backfills NDJSON through the same log and identity as live feedback. Twice changes nothing; resumable."""
+    from services.operate.backfill import ImportOptions, import_file, shown
+
+    timeless_at = int(at.replace(tzinfo=UTC).timestamp() * 1_000_000) if at else None
+    options = ImportOptions(file, source, project, timeless_at, most_waiting, restart)
+    with _clickhouse() as client:
+        _check_project(client, project)
+    now = time.time_ns() // 1000
+    with Progress(*Progress.get_default_columns(), console=errors, transient=True, disable=as_json) as progress:
+        task = progress.add_task("importing", total=file.stat().st_size)
+        imported = asyncio.run(import_file(_servers()[0], options, now, lambda done: progress.advance(task, done)))
+    if as_json:
+        _print_json(imported.as_dict())
+    else:
+        console.print(shown(imported), highlight=False)
+    raise typer.Exit(1 if imported.faulty else 0)
+
+
+@app.command()
+def erase(
+    project: Annotated[str, typer.Option(help="Whose project it is.")],
+    user: Annotated[str | None, typer.Option(help="All feedback of this end user.")] = None,
+    trace: Annotated[str | None, typer.Option(help="All feedback on this trace or run.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Erases what was received until now from everywhere, verifies by counting, and reports."""
+    from services.operate.erase import erase as run
+    from shared.erasures import ErasureKind
+
+    if (user is None) == (trace is None):
+        raise typer.BadParameter("name one of --user and --trace")
+    kind, name = (ErasureKind.USER, user) if user is not None else (ErasureKind.TRACE, trace)
+    assert name is not None
+    if not yes:
+        typer.confirm(
+            f"Erase all feedback of {kind} {name!r} in project {project!r}? There is no way back.", abort=True
+        )
+    with errors.status("erasing") as shown:
+        erased = asyncio.run(
+            run(*_servers(), project, kind, name, report=lambda step: shown.update(f"erasing: {step}"))
+        )
+    if as_json:
+        _print_json(erased.as_dict())
+    else:
+        deleted = ", ".join(f"{count:,} rows of {table}" for table, count in erased.deleted.items()) or "no rows"
+        console.print(f"{erased.events:,} events erased: {deleted}, {erased.dead_letters:,} dead letters")
+        console.print(
+            f"What was received before {erased.before} UTC and is still under way will be dropped when it arrives."
+            if erased.complete
+            else f"[red]Some is left: {erased.left}; run it again.[/red]"
+        )
+    raise typer.Exit(0 if erased.complete else 1)
+
+
+def _check_project(client: Client, project: str) -> None:
+    known = client.query("SELECT project_id FROM projects FINAL ORDER BY project_id").result_rows
+    if (project,) not in [tuple(row) for row in known]:
+        names = ", ".join(str(row[0]) for row in known)
+        raise typer.BadParameter(f"no project is called {project!r}; there are: {names}")
 
 
 @app.command()

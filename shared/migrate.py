@@ -2,7 +2,7 @@
 
 Many processes may run them at once: every statement is idempotent (IF NOT EXISTS, OR REPLACE), and so is the
 record of it. One set of files serves a single node and a cluster: ``${on_cluster}`` and ``${replicated}`` in them
-are empty on a single node.
+are empty on a single node (see shared.cluster).
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
-from string import Template
 from typing import TYPE_CHECKING
 
 import structlog
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from shared.cluster import TABLES_QUERY, Layout, Table
 from shared.errors import MigrationError
-from shared.storage import connect, database_name, describe
+from shared.storage import connect, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,15 +32,6 @@ log = structlog.get_logger()
 _FILE_NAME = re.compile(r"(\d{4})_\w+\.sql")
 _STATEMENT_END = re.compile(r";[ \t]*$", re.MULTILINE)
 
-_RECORD = """
-CREATE TABLE IF NOT EXISTS schema_migrations ${on_cluster} (
-    number     UInt32 COMMENT 'of the file',
-    name       String COMMENT 'of the file',
-    checksum   String COMMENT 'SHA-256 of the file, in hex',
-    applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
-) ENGINE = ${replicated}ReplacingMergeTree(applied_at) ORDER BY number
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -52,15 +43,11 @@ class Migration:
     def checksum(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
-    def statements(self) -> Iterator[str]:
+    def statements(self, layout: Layout) -> Iterator[str]:
         """A statement ends with a semicolon at the end of a line."""
-        for statement in _STATEMENT_END.split(_for_one_node(self.text)):
+        for statement in _STATEMENT_END.split(layout.render(self.text)):
             if any(line.strip() and not line.lstrip().startswith("--") for line in statement.splitlines()):
                 yield statement.strip()
-
-
-def _for_one_node(text: str) -> str:
-    return Template(text).substitute(on_cluster="", replicated="")
 
 
 def available() -> list[Migration]:
@@ -93,19 +80,25 @@ def migrate(settings: ClickHouseSettings) -> list[str]:
 
     Raises StoreUnavailableError or MigrationError.
     """
+    layout = Layout.of(settings)
     server = connect(settings, with_database=False)
     try:
-        server.command(f"CREATE DATABASE IF NOT EXISTS `{database_name(settings)}`")
+        for name in layout.databases:
+            server.command(layout.create_database(name))
     except ClickHouseError as error:
         raise MigrationError("the database", describe(error)) from error
     finally:
         server.close()
-    client = connect(settings)
+    client = connect(layout.at_home(settings))
     try:
-        client.command(_for_one_node(_RECORD))
+        client.command(layout.record_table)
         todo = pending(client, available())
         for migration in todo:
-            _apply(client, migration)
+            _apply(client, migration, layout)
+        if layout.cluster:
+            tables = [Table(*row) for row in client.query(TABLES_QUERY).result_rows]
+            for statement in layout.distributed(tables):
+                client.command(statement)
         return [migration.name for migration in todo]
     except ClickHouseError as error:
         raise MigrationError("schema_migrations", describe(error)) from error
@@ -113,8 +106,8 @@ def migrate(settings: ClickHouseSettings) -> list[str]:
         client.close()
 
 
-def _apply(client: Client, migration: Migration) -> None:
-    for number, statement in enumerate(migration.statements(), 1):
+def _apply(client: Client, migration: Migration, layout: Layout) -> None:
+    for number, statement in enumerate(migration.statements(layout), 1):
         try:
             client.command(statement)
         except ClickHouseError as error:

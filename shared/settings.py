@@ -33,7 +33,8 @@ class RedisSettings(_Settings):
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Redis or Valkey, 7.0 or newer. A secret, since it may hold a password.",
+        description="Redis or Valkey, 7.0 or newer: redis://…, redis+sentinel://one,two/mymaster or redis+cluster://one,two; "
+        "rediss with TLS. A secret, since it may hold a password.",
     )
     redis_timeout: float = Field(
         5.0, gt=0, description="Seconds for one reply. Longer than any healthy Redis takes, appendfsync included."
@@ -54,11 +55,21 @@ class ClickHouseSettings(_Settings):
 
     clickhouse_url: SecretStr = Field(
         SecretStr("http://default:@127.0.0.1:8123/plaudit"),
-        description="http(s)://user:password@host:port/database. A secret, since it holds a password.",
+        description="http(s)://user:password@host:port/database. Several hosts, with commas between, are tried in this "
+        "order. A secret, since it holds a password.",
+    )
+    clickhouse_cluster: str = Field(
+        "",
+        pattern=r"^[\w.-]*$",
+        description="Name of the cluster in ClickHouse's remote_servers, for `plaudit migrate`: tables are made "
+        "replicated and sharded on all its nodes. Empty: one node.",
     )
     clickhouse_connect_timeout: float = Field(5.0, gt=0, description="Seconds to open a connection.")
     clickhouse_timeout: float = Field(
         60.0, gt=0, description="Seconds for one statement. An insert of the largest batch takes well under one."
+    )
+    clickhouse_compression: Literal["auto", "on", "off"] = Field(
+        "auto", description="Of what is sent and answered; auto: not on loopback, where it only costs time."
     )
 
 
@@ -308,6 +319,33 @@ class RetentionSettings(_Settings):
     retention_raw_days: int = Field(
         30, ge=1, description="Days that the client's own JSON is kept; then only what was read from it."
     )
+
+
+class TraceSettings(_Settings):
+    """What is learnt of traces from the runs and spans that pass the door."""
+
+    trace_learning: bool = Field(
+        True,
+        description="Keep a slim record of each trace that passes (model, prompt, version, user; no text) to break "
+        "feedback down by, and learn which ids are one trace.",
+    )
+    trace_metadata: str = Field(
+        "environment,release",
+        description="Keys of the clients' metadata that may be kept, with commas between; none of the others are.",
+    )
+    trace_known: int = Field(
+        100_000, ge=1, description="Records that a door remembers, so as not to append them again; about 1 kB each."
+    )
+    trace_waiting: int = Field(
+        20_000, ge=1, description="Records that may wait for the log; more are dropped, counted."
+    )
+    trace_pause: float = Field(
+        1.0, gt=0, description="Seconds between appends of what was learnt: how much of it a crash may cost."
+    )
+
+    @property
+    def metadata_names(self) -> tuple[str, ...]:
+        return tuple(name for part in self.trace_metadata.split(",") if (name := part.strip()))
 
 
 class RelaySettings(_Settings):

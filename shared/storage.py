@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from pydantic_core import Url
 
 from shared.errors import StoreUnavailableError
 from shared.events import COLUMNS
@@ -55,6 +54,8 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "insert_deduplicate": 0,
     "deduplicate_insert": "disable",
     "deduplicate_blocks_in_dependent_materialized_views": 0,
+    # In a cluster: acknowledged means on the shards, not in a queue of the node that was spoken to.
+    "distributed_foreground_insert": 1,
 }
 
 
@@ -63,27 +64,64 @@ def connect(settings: ClickHouseSettings, *, with_database: bool = True) -> Clie
 
     Raises StoreUnavailableError when the server does not answer or does not let us in.
     """
-    url = Url(settings.clickhouse_url.get_secret_value())
+    failure: Exception = OSError("the URL names no host")
+    for place in endpoints(settings):
+        try:
+            return clickhouse_connect.get_client(
+                host=place.host,
+                port=place.port,
+                username=place.username,
+                password=place.password,
+                database=database_name(settings) if with_database else None,
+                secure=place.secure,
+                compress=_compresses(settings, place.host),
+                connect_timeout=settings.clickhouse_connect_timeout,
+                send_receive_timeout=settings.clickhouse_timeout,
+                autogenerate_session_id=False,
+                query_limit=0,
+            )
+        except (ClickHouseError, OSError) as error:
+            failure = error
+    raise StoreUnavailableError("clickhouse", describe(failure)) from failure
+
+
+class Endpoint(NamedTuple):
+    """Where a server is, and as whom."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    secure: bool
+
+
+def endpoints(settings: ClickHouseSettings) -> list[Endpoint]:
+    """The servers of the URL in the order in which they are tried: ``http://user:password@one:8123,two:8123/name``."""
+    url = urlsplit(settings.clickhouse_url.get_secret_value())
     secure = url.scheme == "https"
-    try:
-        return clickhouse_connect.get_client(
-            host=url.host or "127.0.0.1",
-            port=url.port or (8443 if secure else 8123),
-            username=unquote(url.username or "default"),
-            password=unquote(url.password or ""),
-            database=database_name(settings) if with_database else None,
-            secure=secure,
-            connect_timeout=settings.clickhouse_connect_timeout,
-            send_receive_timeout=settings.clickhouse_timeout,
-            autogenerate_session_id=False,
-            query_limit=0,
+    credentials, _, hosts = url.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    found = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    return [
+        Endpoint(
+            place.hostname or "127.0.0.1",
+            place.port or (8443 if secure else 8123),
+            unquote(username) or "default",
+            unquote(password),
+            secure,
         )
-    except (ClickHouseError, OSError) as error:
-        raise StoreUnavailableError("clickhouse", describe(error)) from error
+        for place in found
+    ]
+
+
+def _compresses(settings: ClickHouseSettings, host: str) -> bool:
+    if settings.clickhouse_compression != "auto":
+        return settings.clickhouse_compression == "on"
+    return host not in ("127.0.0.1", "localhost", "::1")
 
 
 def database_name(settings: ClickHouseSettings) -> str:
-    path = Url(settings.clickhouse_url.get_secret_value()).path or "/"
+    path = urlsplit(settings.clickhouse_url.get_secret_value()).path
     return unquote(path.removeprefix("/")) or "default"
 
 

@@ -30,13 +30,17 @@ class Feedback(BaseModel):
 async def _serve(stream: str, group: str) -> None:
     url = Url(ClickHouseSettings().clickhouse_url.get_secret_value())
     client = await clickhouse_connect.get_async_client(
-        host=url.host, port=url.port, username=url.username, password=url.password, database=(url.path or "/")[1:]
+        host=url.host or "",
+        port=url.port,
+        username=url.username or "",
+        password=url.password or "",
+        database=(url.path or "/")[1:],
     )
     await client.command(
         "CREATE TABLE IF NOT EXISTS hurried (trace_id String, event_type String, at DateTime64(3), "
         "metrics Map(String, Float64), details Map(String, Nullable(String))) ENGINE = MergeTree ORDER BY at"
     )
-    broker = RedisBroker(RedisSettings().redis_url.get_secret_value(), logger=None)
+    broker = RedisBroker(RedisSettings().redis_url.get_secret_value())
 
     @broker.subscriber(stream=StreamSub(stream, group=group, consumer="one", last_id=">"))
     async def handle(feedback: Feedback) -> None:

@@ -133,7 +133,9 @@ class Refresher:
         return max(self._server_now(), last + 1)
 
     def _rewrite(self, changed: str, parameters: dict[str, object], generation: int) -> None:
-        self.client.command(resolving.rewrite(changed), {**parameters, "generation": generation}, settings=SETTINGS)
+        aliases = bool(self.client.query(resolving.ANY_ALIAS).result_rows)
+        statement = resolving.rewrite(changed, aliases=aliases)
+        self.client.command(statement, {**parameters, "generation": generation}, settings=SETTINGS)
         if self.client.query(resolving.ANY_MOVED, {"generation": generation}).result_rows:
             self.client.command(resolving.RETIRE, {"generation": generation}, settings=SETTINGS)
 

@@ -27,6 +27,38 @@ SELECT project_id, source, trace_id FROM feedback_by_trace
 WHERE cityHash64(trace_id) % {slices:UInt32} = {slice:UInt32}
 """
 
+# All ids under which the changed traces are known (``id``), and the one that each counts under (``trace_id``).
+_MEMBERS = "SELECT DISTINCT project_id, source, trace_id AS id, trace_id FROM changed"
+
+_MEMBERS_WITH_ALIASES = """
+SELECT project_id, source, id, trace_id FROM (
+    SELECT project_id, source, alias AS id, argMax(trace_id, learnt_at) AS trace_id
+    FROM trace_aliases
+    WHERE (project_id, source, alias) IN (
+        SELECT project_id, source, trace_id FROM changed
+        UNION ALL
+        SELECT project_id, source, alias FROM trace_aliases
+        WHERE trace_id IN (SELECT trace_id FROM roots) AND (project_id, source, trace_id) IN (SELECT * FROM roots)
+    )
+    GROUP BY project_id, source, alias
+)
+WHERE (project_id, source, trace_id) IN (SELECT * FROM roots)
+UNION ALL
+SELECT project_id, source, trace_id AS id, trace_id FROM roots
+"""
+
+_ROOTS = """
+SELECT DISTINCT c.project_id, c.source, if(a.root = '', c.trace_id, a.root) AS trace_id
+FROM changed AS c
+LEFT ANY JOIN (
+    SELECT project_id, source, alias, argMax(trace_id, learnt_at) AS root
+    FROM trace_aliases WHERE (project_id, source, alias) IN (SELECT project_id, source, trace_id FROM changed)
+    GROUP BY project_id, source, alias
+) AS a ON a.project_id = c.project_id AND a.source = c.source AND a.alias = c.trace_id
+"""
+
+ANY_ALIAS = "SELECT 1 FROM trace_aliases LIMIT 1"
+
 # Identities of the changed traces, with what decides each trace. The order in time is that of feedback_current.
 _IDENTITIES = """
 SELECT project_id, source, trace_id, row.1 AS dedupe_id, row.2 AS key_time, row.3.1 AS time, row.3.2 AS first,
@@ -39,13 +71,14 @@ FROM (
            argMax(said.vote, ord)                AS trace_vote,
            argMax(said.comment, ord)             AS trace_comment
     FROM (
-        SELECT project_id, source, trace_id, dedupe_id,
+        SELECT f.project_id AS project_id, f.source AS source, m.trace_id AS trace_id, dedupe_id,
                min(first_received) AS first, max(standing) AS said, max(key_time) AS key_time,
                min(first_inserted) AS seen_at,
                if(isNull(said.client_time), first, least(assumeNotNull(said.client_time), first)) AS time,
                (time, first, dedupe_id) AS ord
-        FROM feedback_by_trace
-        WHERE (project_id, source, trace_id) IN (SELECT * FROM changed)
+        FROM feedback_by_trace AS f
+        INNER JOIN members AS m ON m.project_id = f.project_id AND m.source = f.source AND m.id = f.trace_id
+        WHERE (f.project_id, f.source, f.trace_id) IN (SELECT project_id, source, id FROM members)
         GROUP BY project_id, source, trace_id, dedupe_id
     )
     GROUP BY project_id, source, trace_id
@@ -62,7 +95,7 @@ is_current, current_vote, current_comment
 # An event that is identified by its client's id may be told another time; any other time is held to the first receipt.
 _REWRITE = """
 INSERT INTO feedback_resolved ({columns})
-WITH changed AS ({changed}), identities AS ({identities})
+WITH changed AS ({changed}), {members}, identities AS ({identities})
 SELECT i.project_id, i.time, i.dedupe_id, {{generation:UInt64}}, false,
        i.time != i.key_time OR toUnixTimestamp64Micro(i.key_time) = 0,
        i.source, i.trace_id, e.event_type, e.timestamp, e.time_status, e.received_at,
@@ -83,16 +116,13 @@ INNER JOIN (
 ) AS e ON e.project_id = i.project_id AND e.dedupe_id = i.dedupe_id
 """
 
-# Every row of these traces that stands was written by this generation: an older one lies where its event was before.
-# Not by FINAL, so that the index by trace may be used.
+# Of these events every row that stands was written by this generation: an older one lies where the event was before.
+# Not by FINAL, so that the index may be used.
 RETIRE = """
-INSERT INTO feedback_resolved (project_id, time, dedupe_id, generation, gone, source, trace_id, received_at)
-SELECT project_id, time, dedupe_id, {generation:UInt64}, true, any(source), any(trace_id), max(received_at)
+INSERT INTO feedback_resolved (project_id, time, dedupe_id, generation, gone, received_at)
+SELECT project_id, time, dedupe_id, {generation:UInt64}, true, max(received_at)
 FROM feedback_resolved
-WHERE trace_id IN (SELECT trace_id FROM feedback_resolved WHERE generation = {generation:UInt64} AND moved)
-  AND (project_id, source, trace_id) IN (
-    SELECT project_id, source, trace_id FROM feedback_resolved WHERE generation = {generation:UInt64} AND moved
-)
+WHERE dedupe_id IN (SELECT dedupe_id FROM feedback_resolved WHERE generation = {generation:UInt64} AND moved)
 GROUP BY project_id, time, dedupe_id
 HAVING max(feedback_resolved.generation) < {generation:UInt64} AND NOT argMax(gone, feedback_resolved.generation)
 """
@@ -100,9 +130,14 @@ HAVING max(feedback_resolved.generation) < {generation:UInt64} AND NOT argMax(go
 ANY_MOVED = "SELECT 1 FROM feedback_resolved WHERE generation = {generation:UInt64} AND moved LIMIT 1"
 
 
-def rewrite(changed: str) -> str:
-    """Writes the rows of all traces that the query ``changed`` gives (project_id, source, trace_id)."""
-    return _REWRITE.format(columns=_COLUMNS, changed=changed, identities=_IDENTITIES)
+def rewrite(changed: str, *, aliases: bool) -> str:
+    """Writes the rows of all traces that the query ``changed`` gives (project_id, source, trace_id), under whichever of
+    their ids. ``aliases``: whether any are known.
+    """
+    members = f"members AS ({_MEMBERS})"
+    if aliases:
+        members = f"roots AS ({_ROOTS}), members AS ({_MEMBERS_WITH_ALIASES})"
+    return _REWRITE.format(columns=_COLUMNS, changed=changed, members=members, identities=_IDENTITIES)
 
 
 LOAD_STATE = """

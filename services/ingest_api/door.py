@@ -17,6 +17,7 @@ from shared.settings import IngestSettings
 from shared.telemetry import IngestMetrics
 
 from .body import BodyReader
+from .learning import Learner
 from .minting import Minter, envelopes
 from .publisher import Appender
 from .rate import RateLimiter
@@ -57,10 +58,12 @@ class Door:
         appender: Appender,
         *,
         retry_after: Callable[[], int],
+        learner: Learner | None = None,
     ) -> None:
         self.settings = settings
         self.bodies = bodies
         self.rate = rate
+        self.learner = learner
         self.tally = Tally()
         self._keyring = keyring
         self._minter = minter

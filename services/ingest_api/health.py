@@ -14,6 +14,7 @@ from shared.storage import describe
 from shared.telemetry import METRICS_CONTENT_TYPE, IngestMetrics
 
 from .door import Tally
+from .partitioned import PartitionedPublisher
 from .pressure import Pressure
 from .publisher import Publisher
 
@@ -30,7 +31,7 @@ class Health:
         self,
         redis: Redis,
         keyring: Keyring,
-        publisher: Publisher,
+        publisher: Publisher | PartitionedPublisher,
         pressure: Pressure,
         tally: Tally,
         metrics: IngestMetrics,

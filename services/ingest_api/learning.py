@@ -15,6 +15,7 @@ import structlog
 
 from shared.errors import StoreUnavailableError
 from shared.formats import lunary_runs, otlp_traces
+from shared.formats.lunary_runs import RunRecord
 from shared.traces import TRACES, TraceRecord, pack
 
 from .minting import Minter, envelopes
@@ -60,15 +61,19 @@ class Learner:
         self._known: OrderedDict[tuple[str, TraceRecord], None] = OrderedDict()
         self._waiting: list[tuple[str, TraceRecord]] = []
 
-    def from_lunary(self, body: bytes, home: Home) -> None:
-        """From the body of a batch of events."""
-        for record, app_id in lunary_runs.records(body, self._metadata_names):
+    def read_lunary(self, body: bytes, token: str) -> list[RunRecord]:
+        """What a batch of events tells. Changes nothing here, so it may be called in a thread."""
+        return lunary_runs.records(body, token, self._metadata_names)
+
+    def learn_runs(self, records: Iterable[RunRecord], home: Home) -> None:
+        """Takes what ``read_lunary`` gave."""
+        for record, app_id in records:
             project_id = home(app_id)
             if project_id is not None:
                 self._learn(project_id, record)
 
-    def from_spans(self, spans: Iterable[Span], project_id: str) -> None:
-        """From traces."""
+    def learn_spans(self, spans: Iterable[Span], project_id: str) -> None:
+        """Takes what spans tell of their traces."""
         for record in otlp_traces.records(spans, self._metadata_names):
             self._learn(project_id, record)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from redis.exceptions import RedisError
 
 from shared.dead_letters import DeadLetterBox
 from shared.storage import describe
-from shared.streams import backlog
+from shared.streams import backlog, memory
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -62,7 +62,7 @@ class LogGauges:
         """One look. Raises RedisError or OSError."""
         state = await backlog(self._redis, self._streams, self._group)
         letters = await DeadLetterBox(self._redis, 0).count()
-        memory: dict[str, Any] = await self._redis.info("memory")
+        used, most = await memory(self._redis)
         metrics = self._metrics
         metrics.backlog_entries.set(state.length)
         metrics.backlog_pending.set(state.pending)
@@ -70,6 +70,6 @@ class LogGauges:
             max(0.0, self._wall_clock() - state.oldest / 1000) if state.oldest is not None else 0.0
         )
         metrics.dead_letters.set(letters)
-        metrics.redis_memory.set(int(memory["used_memory"]))
-        metrics.redis_max_memory.set(int(memory.get("maxmemory", 0)))
+        metrics.redis_memory.set(used)
+        metrics.redis_max_memory.set(most)
         metrics.redis_up.set(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import structlog
+
 from shared.envelope import RawEvent
 from shared.errors import InvalidEventError, MalformedJSONError
 from shared.events import Source
@@ -12,9 +14,11 @@ from shared.formats.lunary import is_uuid
 from shared.formats.lunary_batch import MISSING_EVENTS, Item, split
 from shared.formats.nodejson import loads
 from shared.keys import Key, KeyKind
+from shared.telemetry import exception_fields
 
 from .body import inflate
 from .door import Door, blanked
+from .learning import Learner
 from .lunary_access import (
     UnauthorizedError,
     cors_headers,
@@ -27,6 +31,8 @@ from .lunary_access import (
     value_reply,
 )
 from .replies import TOO_LARGE, ClientGoneError, Receive, RefusedError, Scope, Send, send_reply
+
+log = structlog.get_logger()
 
 _NIL_UUID = b"00000000-0000-0000-0000-000000000000"
 _LARGE_BODY = 256 * 1024
@@ -92,7 +98,21 @@ class LunaryFace:
         if events:
             await self._door.take(Source.LUNARY, events)
         self._count(results, len(events))
+        if self._door.learner is not None:
+            await self._learn(self._door.learner, body, key, token)
         return result_list(results)
+
+    async def _learn(self, learner: Learner, body: bytes, key: Key, token: str) -> None:
+        try:
+            if len(body) < _LARGE_BODY:
+                records = learner.read_lunary(body, token)
+            else:
+                records = await asyncio.to_thread(learner.read_lunary, body, token)
+            if records:
+                own = key.project_ids[0]
+                learner.learn_runs(records, lambda app_id: rehomed(self._door, key, app_id) if app_id else own)
+        except Exception as error:  # the events are in the log by now: whatever fails here, the answer is 200
+            log.exception("not_learnt", **exception_fields(error))
 
     def _keep(self, item: Item, raw: bytes, key: Key, token: str, events: list[tuple[str, RawEvent]]) -> str | None:
         """Adds one event with its project to ``events``, or says what is wrong with it."""

@@ -28,11 +28,13 @@ from shared.settings import (
     RedisSettings,
     RelaySettings,
     TelemetrySettings,
+    TraceSettings,
 )
 from shared.storage import connect as connect_clickhouse
 from shared.streams import connect as connect_redis
-from shared.streams import partitions
+from shared.streams import connect_to, partitions
 from shared.telemetry import IngestMetrics, RelayMetrics, configure_logging
+from shared.topology import Topology
 
 from .app import Parts, create_app
 from .body import BodyReader
@@ -40,9 +42,11 @@ from .door import Door
 from .durability import Durability, DurabilityWatch
 from .guarded import GuardedAppender
 from .health import Health
+from .learning import Learner
 from .log_gauges import LogGauges
 from .minting import Minter, system_randbytes
 from .outage import SpoolingAppender
+from .partitioned import PartitionedPublisher
 from .pressure import Pressure, Watermarks
 from .publisher import Appender, Limits, Publisher
 from .rate import RateLimiter
@@ -64,7 +68,9 @@ def run() -> None:
     settings = IngestSettings()
     telemetry = TelemetrySettings()
     configure_logging(telemetry, "ingest")
-    parts = build_parts(settings, RedisSettings(), ClickHouseSettings(), KeySettings(), RelaySettings())
+    parts = build_parts(
+        settings, RedisSettings(), ClickHouseSettings(), KeySettings(), RelaySettings(), TraceSettings()
+    )
     uvloop.run(serve(settings, parts))
 
 
@@ -74,6 +80,7 @@ def build_parts(
     clickhouse: ClickHouseSettings,
     keys: KeySettings,
     relay_settings: RelaySettings,
+    trace_settings: TraceSettings,
 ) -> Parts:
     """Connects nothing yet: servers may come up later than the door."""
     redis = connect_redis(redis_settings)
@@ -98,8 +105,20 @@ def build_parts(
     )
     streams = partitions(redis_settings)
     durability = Durability(settings.ingest_durability, settings.ingest_replicas, settings.ingest_replica_timeout)
-    publisher = Publisher(redis, streams, limits, metrics, clock=time.monotonic, durability=durability)
-    watch = DurabilityWatch(redis, durability)
+    holders = {stream: connect_to(redis_settings, stream) for stream in streams}
+    for holder in holders.values():
+        holder.set_retry(Retry(NoBackoff(), 0))
+    if Topology.of(redis_settings).kind == "cluster":
+        # The partitions lie on several servers: a lane for each.
+        publisher: Publisher | PartitionedPublisher = PartitionedPublisher(
+            [
+                Publisher(holder, [stream], limits, metrics, clock=time.monotonic, durability=durability)
+                for stream, holder in holders.items()
+            ]
+        )
+    else:
+        publisher = Publisher(redis, streams, limits, metrics, clock=time.monotonic, durability=durability)
+    watch = DurabilityWatch(holders[streams[0]], durability)
     pressure = Pressure(
         redis,
         streams,
@@ -120,14 +139,17 @@ def build_parts(
         spool = Spool(settings.ingest_spool_dir, capacity=settings.ingest_spool_bytes)
         appender = spooler = SpoolingAppender(appender, spool, metrics)
         spooling.append(spooler.run)
+    minter = Minter(time.time_ns, system_randbytes)
+    learner = _learner(trace_settings, settings, appender, minter, metrics)
     door = Door(
         settings,
         keyring,
         bodies,
         RateLimiter(settings.ingest_rate_limit, settings.ingest_rate_burst, time.monotonic),
-        Minter(time.time_ns, system_randbytes),
+        minter,
         appender,
         retry_after=lambda: max(settings.ingest_retry_after, pressure.retry_after if pressure.refusing else 0),
+        learner=learner,
     )
     reader = FeedbackReader(
         lambda: connect_clickhouse(quick), settings.ingest_reader_clients, settings.ingest_reader_timeout
@@ -137,13 +159,35 @@ def build_parts(
     relay_metrics = RelayMetrics(metrics.registry)
     relays = build_relays(relay_settings, relay_metrics, clock=time.monotonic, random=random.SystemRandom())
     relaying = [duty for relay in relays.values() for duty in relay.duties]
+    learning = [learner.run] if learner is not None else []
     return Parts(
         door,
         reader,
         health,
         relays,
-        (keyring.run, publisher.run, bodies.run, gauges.run, pressure.run, watch.run, *spooling, *relaying),
+        (keyring.run, publisher.run, bodies.run, gauges.run, pressure.run, watch.run, *spooling, *relaying, *learning),
         watch.at_start,
+    )
+
+
+def _learner(
+    trace_settings: TraceSettings,
+    settings: IngestSettings,
+    appender: Appender,
+    minter: Minter,
+    metrics: IngestMetrics,
+) -> Learner | None:
+    if not trace_settings.trace_learning:
+        return None
+    return Learner(
+        appender,
+        minter,
+        metrics,
+        metadata_names=trace_settings.metadata_names,
+        part_bytes=settings.ingest_part_bytes,
+        known=trace_settings.trace_known,
+        waiting=trace_settings.trace_waiting,
+        pause=trace_settings.trace_pause,
     )
 
 

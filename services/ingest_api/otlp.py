@@ -61,6 +61,8 @@ class TracesFace:
         if tracked.accepted:
             events = [RawEvent(place, blanked(raw, sender.token)) for place, raw in enumerate(tracked.accepted)]
             await self._door.take(Source.LANGWATCH, [(sender.project_id, event) for event in events])
+        if self._door.learner is not None:
+            self._door.learner.learn_spans(spans, sender.project_id)
         tally = self._door.tally.events
         tally["langwatch", "accepted"] += len(tracked.accepted)
         tally["langwatch", "refused"] += tracked.refused

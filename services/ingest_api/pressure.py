@@ -14,7 +14,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.storage import describe
-from shared.streams import Backlog, backlog, drain_rate
+from shared.streams import Backlog, backlog, drain_rate, memory
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -89,17 +89,17 @@ class Pressure:
     async def measure(self) -> None:
         """One look at Redis, and the verdict on it."""
         state = await backlog(self._redis, self._streams, self._group)
-        memory: dict[str, Any] = await self._redis.info("memory")
+        used, most = await memory(self._redis)
         rate = await drain_rate(self._redis, self._wall_clock())
-        self.judge(self.load(state, memory), rate)
+        self.judge(self.load(state, {"used_memory": used, "maxmemory": most}), rate)
 
-    def load(self, state: Backlog, memory: dict[str, Any]) -> Load:
+    def load(self, state: Backlog, told: dict[str, Any]) -> Load:
         """How near each limit is."""
         shares = {}
         if self._marks.backlog:
             shares["backlog"] = state.length / self._marks.backlog
-        if self._marks.memory and int(memory.get("maxmemory", 0)):
-            shares["memory"] = int(memory["used_memory"]) / int(memory["maxmemory"]) / self._marks.memory
+        if self._marks.memory and int(told.get("maxmemory", 0)):
+            shares["memory"] = int(told["used_memory"]) / int(told["maxmemory"]) / self._marks.memory
         if self._marks.age and state.oldest is not None:
             shares["age"] = max(0.0, self._wall_clock() - state.oldest / 1000) / self._marks.age
         return Load(shares, state.length)

@@ -19,23 +19,34 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 _QUERY = """
+WITH (
+    SELECT max(trace_id) FROM trace_aliases
+    WHERE project_id = {project:String} AND source = {source:String} AND alias = {trace:String}
+) AS known,
+if(known = '', {trace:String}, known) AS own,
+ids AS (
+    SELECT own AS id UNION ALL
+    SELECT alias FROM trace_aliases_by_trace
+    WHERE project_id = {project:String} AND source = {source:String} AND trace_id = own
+)
 SELECT tupleElement(e.standing, 1) AS raw, tupleElement(e.standing, 2) AS vote, tupleElement(e.standing, 3) AS comment,
        tupleElement(e.standing, 4) AS metrics, tupleElement(e.standing, 5) AS details
 FROM (
     SELECT dedupe_id, argMax(tuple(raw, vote, comment, metrics, details), version) AS standing
     FROM feedback_events
-    WHERE project_id = {project:String} AND source = {source:String} AND trace_id = {trace:String}
+    WHERE project_id = {project:String} AND source = {source:String} AND trace_id IN (SELECT id FROM ids)
     GROUP BY dedupe_id
 ) AS e
 INNER JOIN (
     SELECT dedupe_id, min(first_received) AS first, tupleElement(max(standing), 'client_time') AS client_time,
            if(isNull(client_time), first, least(assumeNotNull(client_time), first)) AS happened
     FROM feedback_by_trace
-    WHERE project_id = {project:String} AND source = {source:String} AND trace_id = {trace:String}
+    WHERE project_id = {project:String} AND source = {source:String} AND trace_id IN (SELECT id FROM ids)
     GROUP BY dedupe_id
 ) AS t ON e.dedupe_id = t.dedupe_id
 ORDER BY t.happened, t.first, t.dedupe_id
 """
+# All ids of the run count, as the table of aliases knows them.
 # First receipts come from feedback_by_trace, since a merge of feedback_events forgets them.
 
 _THUMBS = {1.0: "up", -1.0: "down", 0.0: None}

@@ -76,15 +76,19 @@ class Batcher:
     async def add(self, entries: Iterable[Entry]) -> None:
         """Returns when all of them are in a batch, not when they are inserted."""
         async with self._changed:
+            batch, full = self._current, self._full()
             for entry in entries:
-                await self._changed.wait_for(lambda: not self._full())
-                batch = self._current
+                if full:
+                    await self._changed.wait_for(lambda: not self._full())
+                    batch = self._current
                 if not batch.entries:
                     batch.since = self._clock()
+                    self._changed.notify_all()
                 batch.entries.append(entry)
                 batch.rows += entry.rows
                 batch.bytes += entry.size
-                if len(batch.entries) == 1 or self._full():
+                full = self._full()
+                if full:
                     self._changed.notify_all()
 
     async def run(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 from faststream import AckPolicy
@@ -17,20 +17,21 @@ from faststream.redis import RedisBroker, StreamSub
 from faststream.redis.configs.state import RedisConnectionState
 from faststream.redis.message import RedisBatchStreamMessage
 from redis.asyncio import Redis
-from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 from typing_extensions import override
 
 from shared.settings import RedisSettings, WorkerSettings
 from shared.storage import describe
-from shared.streams import ensure_group, partitions
+from shared.streams import ensure_group, pack_in_c, partitions
+from shared.topology import Topology
 
 from .ending import end
-from .entries import Entry, read_entry
+from .entries import Entry, read_flat
 from .read_size import ReadSize
 
 log = structlog.get_logger()
 
+R = TypeVar("R", bound="LogReader")
 TakeEntries = Callable[[list[Entry]], Awaitable[None]]
 
 _PAUSE_AFTER_ERROR = 0.5
@@ -74,7 +75,7 @@ class LogReader(Redis):
                 await self._wait_out(error)
             return []
         for _, entries in reply:
-            self.read_size.learn(entries)
+            self.read_size.learn(len(entries), sum([len(value) for _, fields in entries for value in fields]))
         return reply
 
     async def _make_groups(self, group: str, streams: dict[str, str]) -> None:
@@ -87,32 +88,76 @@ class LogReader(Redis):
         await asyncio.sleep(_PAUSE_AFTER_ERROR)
 
 
+def _as_it_lies(reply: Any, **_options: Any) -> Any:
+    return reply or []
+
+
+class ClusterReader(LogReader):
+    """Reads each stream from the server of the cluster that holds it."""
+
+    by_stream: dict[str, LogReader]
+
+    @override
+    async def xgroup_create(self, name: Any, groupname: Any, *_: Any, **options: Any) -> Any:
+        return await self.by_stream[name].xgroup_create(name, groupname, **options)
+
+    @override
+    async def xreadgroup(self, *args: Any, **options: Any) -> Any:
+        (stream,) = options["streams"]
+        return await self.by_stream[stream].xreadgroup(*args, **options)
+
+    @override
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        for reader in self.by_stream.values():
+            await reader.aclose(close_connection_pool)
+        await super().aclose(close_connection_pool)
+
+
 class _ReaderState(RedisConnectionState):
-    def __init__(self, options: dict[str, Any], read_size: ReadSize) -> None:
+    def __init__(self, options: dict[str, Any], read_size: ReadSize, redis: RedisSettings) -> None:
         super().__init__(options)
         self._read_size = read_size
+        self._streams = partitions(redis)
+        self._topology = Topology.of(redis)
 
     async def connect(self) -> Redis:
-        client = LogReader(connection_pool=ConnectionPool(**self._options, protocol=2))
-        client.auto_close_connection_pool = True
-        client.read_size = self._read_size
+        client: LogReader
+        if self._topology.kind == "cluster":
+            client = cluster = self._reader(ClusterReader, self._streams[0])
+            cluster.by_stream = {stream: self._reader(LogReader, stream) for stream in self._streams}
+        else:
+            client = self._reader(LogReader, self._streams[0])
         self._client = client
         self._connected = True
+        return client
+
+    def _reader(self, kind: type[R], stream: str) -> R:
+        wanted = ("max_connections", "socket_timeout", "socket_connect_timeout")
+        options = {name: self._options[name] for name in wanted}
+        pool = self._topology.pool(stream, protocol=2, **options)
+        pack_in_c(pool)
+        client = kind(connection_pool=pool)
+        # Fields come as they lie in the reply; a dictionary for each entry would be made only to be taken apart.
+        client.set_response_callback("XREADGROUP", _as_it_lies)
+        client.auto_close_connection_pool = True
+        client.read_size = self._read_size
         return client
 
 
 class LogBroker(RedisBroker):
     """FastStream's Redis broker on a LogReader."""
 
-    def __init__(self, url: str, *, read_size: ReadSize, **options: Any) -> None:
+    def __init__(self, redis: RedisSettings, *, read_size: ReadSize, **options: Any) -> None:
         self._read_size = read_size
-        super().__init__(url, **options)
+        self._redis = redis
+        # FastStream would connect to a URL of its own reading; ours may name Sentinels or a cluster.
+        super().__init__("redis://", **options)
 
     @override
     def _make_connection_state(
         self, connection_options: dict[str, Any], kwargs: dict[str, Any]
     ) -> RedisConnectionState:
-        return _ReaderState(connection_options, self._read_size)
+        return _ReaderState(connection_options, self._read_size, self._redis)
 
     @override
     async def stop(self, *exc_info: Any) -> None:
@@ -130,7 +175,7 @@ async def _as_message(raw: Any) -> RedisBatchStreamMessage:
     """Entries as read, their ids beside them: nothing that any message format would unwrap."""
     stream = raw["channel"]
     body = [
-        read_entry(stream, entry_id, fields) for entry_id, fields in zip(raw["message_ids"], raw["data"], strict=True)
+        read_flat(stream, entry_id, fields) for entry_id, fields in zip(raw["message_ids"], raw["data"], strict=True)
     ]
     return RedisBatchStreamMessage(raw_message=raw, body=body, consumer=_NO_CONSUMER, group=None)
 
@@ -149,7 +194,7 @@ def build_broker(redis: RedisSettings, worker: WorkerSettings, consumer: str, ta
     ``take`` returning late is what pauses reading.
     """
     broker = LogBroker(
-        redis.redis_url.get_secret_value(),
+        redis,
         # All readers may hold a read at once, waiting for room in a batch; and each blocks a connection.
         read_size=ReadSize(worker.worker_read_bytes // redis.stream_partitions),
         max_connections=redis.stream_partitions + _SPARE_CONNECTIONS,

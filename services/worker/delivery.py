@@ -25,6 +25,7 @@ from .dedupe import RedeliveryWindow
 from .entries import Entry, Holdings
 from .prepare import Prepared, Unstorable, prepare
 from .sink import Backoff, PersistentWriter, Refused
+from .traces import TraceWriter
 
 if TYPE_CHECKING:
     from shared.telemetry import WorkerMetrics
@@ -43,6 +44,7 @@ class Delivery:
         redis: Redis,
         group: str,
         writer: PersistentWriter,
+        traces: TraceWriter,
         window: RedeliveryWindow | None,
         dead_letters: DeadLetterBox,
         holdings: Holdings,
@@ -54,6 +56,7 @@ class Delivery:
         self._redis = redis
         self._group = group
         self._writer = writer
+        self._traces = traces
         self._window = window
         self._dead_letters = dead_letters
         self._holdings = holdings
@@ -87,6 +90,7 @@ class Delivery:
         # In a thread, so that reading, renewing and health go on while 20,000 events are normalized.
         prepared = await asyncio.to_thread(prepare, entries, done)
         refused = await self._writer.write(prepared.rows)
+        await self._traces.write(prepared.traces)
         unstorable = prepared.unstorable + _refused_entries(entries, refused)
         holding_letters = {item.entry.envelope.work_id for item in unstorable if item.entry.envelope}
         unplaced = await self._set_aside(unstorable)
@@ -147,13 +151,18 @@ class Delivery:
 
     def _observe_delay(self, envelopes: Iterable[Envelope]) -> None:
         now = self._wall_clock()
-        for envelope in envelopes:
-            self._metrics.delay_seconds.observe(max(0, now - envelope.received_at) / 1e6)
+        self._metrics.delay_seconds.observe_many(
+            [max(0, now - envelope.received_at) / 1e6 for envelope in envelopes],
+        )
 
 
 def _stored(prepared: Prepared, refused: Sequence[Refused]) -> Counter[tuple[str, str]]:
     """All outcomes but dead letters. An identity is stored once, though its first and last receipt are two rows."""
     outcomes = prepared.outcomes.copy()
+    if not refused:
+        for source, count in Counter([event.source for event in prepared.rows[: prepared.identities]]).items():
+            outcomes[source, "stored"] += count
+        return outcomes
     not_stored = {item.event.dedupe_id for item in refused}
     stored = {event.dedupe_id: event.source for event in prepared.rows if event.dedupe_id not in not_stored}
     for source in stored.values():

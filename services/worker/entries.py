@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -44,6 +44,19 @@ def read_entry(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> E
         return Entry(stream, entry_id, len(kept), None, str(error), kept)
 
 
+def read_flat(stream: str, entry_id: bytes, fields: Sequence[bytes]) -> Entry:
+    """``read_entry`` for fields as they lie in a reply: name, value, name, value. Never raises."""
+    if len(fields) == 2 and fields[0] == FIELD:
+        payload = fields[1]
+        try:
+            envelope = decode(payload)
+            _ = envelope.work_id
+        except (EnvelopeError, OverflowError) as error:
+            return Entry(stream, entry_id, len(payload), None, str(error), payload)
+        return Entry(stream, entry_id, len(payload), envelope)
+    return read_entry(stream, entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+
+
 class Holdings:
     """The entries that this worker has in hand, and since when nobody else was told so.
 
@@ -61,11 +74,15 @@ class Holdings:
     def take(self, entries: Iterable[Entry]) -> list[Entry]:
         """Takes in hand what is not already there; returns just that."""
         now = self._clock()
-        taken = []
+        taken: list[Entry] = []
+        of: str | None = None
+        held: dict[bytes, float] = {}
         for entry in entries:
-            held = self._held.setdefault(entry.stream, {})
-            if entry.entry_id not in held:
-                held[entry.entry_id] = now
+            stream, entry_id = entry.stream, entry.entry_id
+            if stream != of:
+                of, held = stream, self._held.setdefault(stream, {})
+            if entry_id not in held:
+                held[entry_id] = now
                 taken.append(entry)
         return taken
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -32,10 +33,16 @@ from .health import build_server
 from .read_size import ReadSize
 from .recovery import Membership, Recovery
 from .service import Worker
-from .sink import Backoff, EventSink, PersistentWriter
+from .sink import Backoff, EventSink, PersistentWriter, spare_pandas
 from .suspects import Suspects
+from .traces import TraceSink, TraceWriter
 
 log = structlog.get_logger()
+
+_YOUNG_OBJECTS = 100_000
+"""Allocations between collections: a batch is a million objects without a cycle among them, and looking through those
+again and again at Python's 700 is wasted time.
+"""
 
 
 def consumer_name() -> str:
@@ -51,8 +58,9 @@ async def work(
     metrics = WorkerMetrics()
     circuit = Circuit(metrics)
     sink = EventSink(clickhouse, time.monotonic)
+    traces = TraceSink(clickhouse)
     member = Membership(partitions(redis_settings), redis_settings.consumer_group, consumer_name())
-    worker = _build_worker(redis, member, settings, metrics, circuit, sink)
+    worker = _build_worker(redis, member, settings, metrics, circuit, sink, traces)
     server = build_server(settings, metrics, redis, circuit)
     serving = asyncio.create_task(server.serve())
     try:
@@ -78,6 +86,7 @@ def _build_worker(
     metrics: WorkerMetrics,
     circuit: Circuit,
     sink: EventSink,
+    traces: TraceSink,
 ) -> Worker:
     holdings = Holdings(time.monotonic)
     backoff = Backoff(settings.worker_retry_base, settings.worker_retry_cap, random.SystemRandom())
@@ -89,6 +98,7 @@ def _build_worker(
         redis,
         member.group,
         PersistentWriter(sink.insert, backoff, metrics, on_trouble=circuit.report, clock=time.monotonic),
+        TraceWriter(traces.insert, backoff, on_trouble=circuit.report),
         window,
         DeadLetterBox(redis, settings.dead_letters_capacity),
         holdings,
@@ -148,4 +158,8 @@ async def _until_signalled() -> None:
 def run() -> None:
     """Entry point of ``plaudit worker``; settings from the environment."""
     configure_logging(TelemetrySettings(), "worker")
+    spare_pandas()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 50, 100)
     uvloop.run(_until_signalled())

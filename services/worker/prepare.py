@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
-from shared.envelope import RawEvent
-from shared.errors import PlauditError
+from shared.envelope import Envelope, RawEvent
+from shared.errors import EnvelopeError, PlauditError
 from shared.events import FeedbackEvent, Receipt, TimeStatus
-from shared.formats import NORMALIZERS
+from shared.formats import NORMALIZERS, Normalizer
+from shared.traces import TRACES, unpack
 
 from .entries import Entry
+from .traces import LearntTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,15 @@ class Unstorable:
 
 @dataclass(slots=True)
 class Prepared:
-    """``rows`` to insert; ``outcomes`` counts events by (source, outcome) for what is not a row."""
+    """``rows`` to insert, the first ``identities`` of them of one identity each, the others second rows of some;
+    ``outcomes`` counts events by (source, outcome) for what is not a row.
+    """
 
     rows: list[FeedbackEvent]
     unstorable: list[Unstorable]
+    identities: int = 0
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    traces: list[LearntTrace] = field(default_factory=list)
 
 
 def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:
@@ -38,6 +44,8 @@ def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:
     One bad event stops nothing: it is set aside, the rest of its envelope goes on.
     """
     rows = _Standing()
+    source = ""
+    normalize: Normalizer | None = None
     prepared = Prepared([], [])
     for entry in entries:
         request = entry.envelope
@@ -47,10 +55,10 @@ def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:
         if request.work_id in done and not request.replayed:
             prepared.outcomes[request.source, "redelivered"] += len(request.events)
             continue
-        normalize = NORMALIZERS.get(request.source)
+        if request.source != source:
+            source, normalize = request.source, NORMALIZERS.get(request.source)
         if normalize is None:
-            reason = f"no format is called {request.source!r}"
-            prepared.unstorable += (Unstorable(entry, event, reason) for event in request.events)
+            _take_other(entry, request, prepared)
             continue
         receipt = Receipt(
             project_id=request.project_id,
@@ -76,7 +84,22 @@ def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:
             else:
                 rows.add(event, prepared.outcomes)
     prepared.rows = rows.events()
+    prepared.identities = rows.identities
     return prepared
+
+
+def _take_other(entry: Entry, request: Envelope, prepared: Prepared) -> None:
+    """What is no feedback: records of traces, or a format of another release."""
+    for piece in request.events:
+        if request.source != TRACES:
+            prepared.unstorable.append(Unstorable(entry, piece, f"no format is called {request.source!r}"))
+            continue
+        try:
+            records = unpack(piece)
+        except EnvelopeError as error:
+            prepared.unstorable.append(Unstorable(entry, piece, error.reason))
+            continue
+        prepared.traces += [LearntTrace(request.project_id, record, request.received_at) for record in records]
 
 
 class _Standing:
@@ -102,7 +125,12 @@ class _Standing:
         if self._earliest.setdefault(identity, older).version > older.version:
             self._earliest[identity] = older
 
+    @property
+    def identities(self) -> int:
+        return len(self._latest)
+
     def events(self) -> list[FeedbackEvent]:
+        """The standing event of each identity, then the first receipts."""
         return [*self._latest.values(), *self._earliest.values()]
 
 

@@ -5,9 +5,6 @@ An entry may weigh 100 bytes or half a megabyte, and a reply is held in memory w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 LARGEST_ENTRY = 512 * 1024
 """Bytes. The door splits larger requests; expected until something is known, so that a first read is safe."""
 
@@ -23,9 +20,10 @@ class ReadSize:
         """Entries that should weigh about the target; between 1 and ``most``."""
         return max(1, min(most, int(self._target / self._entry_size)))
 
-    def learn(self, entries: Iterable[tuple[Any, Mapping[bytes, bytes]]]) -> None:
-        """Larger entries count at once, smaller ones gradually: the limit is there for the large."""
-        sizes = [sum(map(len, fields.values())) for _, fields in entries]
-        if sizes:
-            size = sum(sizes) / len(sizes)
-            self._entry_size = max(size, 0.5 * (self._entry_size + size), 1.0)
+    def learn(self, entries: int, size: int) -> None:
+        """So many entries weighed so many bytes together. Larger ones count at once, smaller ones gradually: the limit
+        is there for the large.
+        """
+        if entries:
+            size_each = size / entries
+            self._entry_size = max(size_each, 0.5 * (self._entry_size + size_each), 1.0)

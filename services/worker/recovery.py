@@ -94,7 +94,7 @@ class Recovery:
             count=count,
         )
         self._cursors[stream] = cursor
-        self._read_size.learn(found)
+        self._read_size.learn(len(found), _bytes_of(found))
         entries = self._holdings.take(read_entry(stream, entry_id, fields) for entry_id, fields in found)
         if not entries:
             return []
@@ -159,7 +159,7 @@ class Recovery:
                 cursor = found[-1][0]
                 # Fields are empty where the entry itself is gone from the stream.
                 there = [(entry_id, fields) for entry_id, fields in found if fields]
-                self._read_size.learn(there)
+                self._read_size.learn(len(there), _bytes_of(there))
                 if entries := self._holdings.take(read_entry(stream, entry_id, fields) for entry_id, fields in there):
                     yield entries
 
@@ -184,3 +184,7 @@ class Recovery:
             except ResponseError as error:
                 if "NOGROUP" not in str(error) and "no such key" not in str(error):
                     raise
+
+
+def _bytes_of(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> int:
+    return sum(len(value) for _, fields in entries for value in fields.values())

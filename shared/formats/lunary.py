@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,8 +20,12 @@ from shared.times import ClientTime, from_millis, from_text
 FEEDBACK = "feedback"
 CHAT = "chat"
 _VOTES = {"up": 1.0, "down": -1.0, None: 0.0}
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _UUID_LENGTH = 36
+_EXACT_DOUBLES = 2**53
+_SHORT_NAME = 64
+"""Clients use few names again and again; longer ones are not remembered, since memory is bounded."""
+
 _WORD_BREAK = re.compile(r"[-_]([a-zA-Z])")
 
 
@@ -170,6 +175,8 @@ def client_time(value: Any) -> ClientTime | None:
 
     Raises InvalidEventError for times before 1970 and infinite ones.
     """
+    if type(value) is int and 0 <= value < _EXACT_DOUBLES:
+        return from_millis(value)
     if isinstance(value, str):
         return from_text(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -179,7 +186,16 @@ def client_time(value: Any) -> ClientTime | None:
 
 def camel_case(name: str) -> str:
     """``-`` or ``_`` before a letter goes, and the letter becomes a capital: my_rating → myRating, x_1 stays."""
-    return _WORD_BREAK.sub(lambda found: found[1].upper(), name)
+    return _short_camel_case(name) if len(name) <= _SHORT_NAME else _WORD_BREAK.sub(_capital, name)
+
+
+@lru_cache(maxsize=4096)
+def _short_camel_case(name: str) -> str:
+    return _WORD_BREAK.sub(_capital, name)
+
+
+def _capital(found: re.Match[str]) -> str:
+    return found[1].upper()
 
 
 def camel_cased(value: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -14,11 +16,11 @@ from shared.traces import TraceRecord, allowed, told, told_tags
 _MARKS = (b'"chat"', b'"start"')
 """In any request that has something to tell, as both SDKs write it."""
 
-_SILENT_TYPES = frozenset({"tool", "retriever", "embed", "log"})
+_SILENT_TYPES = ("tool", "retriever", "embed", "log")
 """Steps inside a run: nobody judges them, and there are many."""
 
 _PROMPT_NAMES = ("prompt_name", "promptName", "prompt")
-_VERSION_NAMES = ("prompt_version", "promptVersion", "version", "release")
+_VERSION_NAMES = ("prompt_version", "promptVersion", "version")
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -54,8 +56,10 @@ class RunRecord(NamedTuple):
     app_id: str | None
 
 
-def records(body: bytes, metadata_names: Sequence[str]) -> list[RunRecord]:
-    """What the events of one request tell; ``metadata_names``: the keys of metadata that may be kept."""
+def records(body: bytes, token: str, metadata_names: Sequence[str]) -> list[RunRecord]:
+    """What the events of one request tell. ``token``: the key it came with, which Python's SDK makes its run ids with.
+    ``metadata_names``: the keys of metadata that may be kept.
+    """
     if not any(mark in body for mark in _MARKS):
         return []
     try:
@@ -65,11 +69,11 @@ def records(body: bytes, metadata_names: Sequence[str]) -> list[RunRecord]:
     found = []
     for event in batch.events:
         app_id = event.app_id if isinstance(event.app_id, str) else None
-        found += [RunRecord(record, app_id) for record in _of_event(event, metadata_names)]
+        found += [RunRecord(record, app_id) for record in _of_event(event, token, metadata_names)]
     return found
 
 
-def _of_event(event: _Event, metadata_names: Sequence[str]) -> Iterator[TraceRecord]:
+def _of_event(event: _Event, token: str, metadata_names: Sequence[str]) -> Iterator[TraceRecord]:
     run_id = _id(event.run_id)
     if not run_id or event.event not in ("start", "chat") or event.type in _SILENT_TYPES:
         return
@@ -79,7 +83,7 @@ def _of_event(event: _Event, metadata_names: Sequence[str]) -> Iterator[TraceRec
     record = TraceRecord(
         source=Source.LUNARY,
         trace_id=run_id,
-        alias_of=_alias(event, run_id) if is_chat else "",
+        alias_of=_alias(event, run_id, token) if is_chat else "",
         parent_id=_id(event.parent_run_id),
         name="" if is_model else told(event.name),
         model=told(event.name) if is_model else _first(metadata, ("model",)),
@@ -99,13 +103,22 @@ def _of_event(event: _Event, metadata_names: Sequence[str]) -> Iterator[TraceRec
         )
 
 
-def _alias(event: _Event, run_id: str) -> str:
-    """The message's own id. Python's SDK sends a hash of it and the key as runId; browsers send the id itself."""
+def _alias(event: _Event, run_id: str, token: str) -> str:
+    """The message's own id, where ``run_id`` is Python's hash of it: what only looks so makes no two traces one."""
     try:
-        message_id = _id(_read_message(event.message).id)
+        message_id = _read_message(event.message).id
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
-    return message_id if message_id != run_id else ""
+    if not isinstance(message_id, str):
+        return ""
+    keys = (event.app_id, token) if isinstance(event.app_id, str) else (token,)
+    return _id(message_id) if any(run_id == python_run_id(message_id, key) for key in keys) else ""
+
+
+def python_run_id(message_id: str, key: str) -> str:
+    """The run id that Lunary's Python SDK makes of a message's id; another one with every key."""
+    digits = hashlib.sha256((message_id + key).encode("utf-8", "replace")).hexdigest()[:32]
+    return str(UUID(digits))
 
 
 def _id(value: Any) -> str:

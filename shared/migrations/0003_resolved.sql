@@ -66,6 +66,7 @@ CREATE TABLE IF NOT EXISTS feedback_resolved ${on_cluster} (
     current_comment Nullable(String) COMMENT 'Where is_current: the trace''s comment now.',
     INDEX by_trace   trace_id   TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_user    user_id    TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_event   dedupe_id  TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_seen    seen_at    TYPE minmax GRANULARITY 1,
     INDEX by_receipt received_at TYPE minmax GRANULARITY 1,
     INDEX by_generation generation TYPE minmax GRANULARITY 1

@@ -32,6 +32,21 @@ ORDER BY (project_id, source, alias)
 TTL toDateTime(learnt_at) + INTERVAL 400 DAY
 COMMENT 'Which ids are one trace. An alias has one trace and is never a trace of its own. Read with FINAL.';
 
+CREATE TABLE IF NOT EXISTS trace_aliases_by_trace ${on_cluster} (
+    project_id LowCardinality(String) COMMENT 'As in trace_aliases.',
+    source     LowCardinality(String) COMMENT 'As in trace_aliases.',
+    trace_id   String COMMENT 'As in trace_aliases.',
+    alias      String COMMENT 'As in trace_aliases.',
+    learnt_at  DateTime64(6, 'UTC') COMMENT 'As in trace_aliases.'
+) ENGINE = ${replicated}ReplacingMergeTree(learnt_at)
+ORDER BY (project_id, source, trace_id, alias)
+TTL toDateTime(learnt_at) + INTERVAL 400 DAY
+COMMENT 'The same the other way round, so that all ids of a trace are found without a scan; filled by a view.';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS trace_aliases_by_trace_mv ${on_cluster} TO trace_aliases_by_trace AS
+SELECT project_id, source, trace_id, alias, learnt_at
+FROM trace_aliases;
+
 -- An alias that is learnt after its feedback was stored changes what holds for the trace: whoever follows is told.
 CREATE MATERIALIZED VIEW IF NOT EXISTS trace_aliases_changes_mv ${on_cluster} TO feedback_changes AS
 SELECT now64(6, 'UTC') AS inserted_at, project_id, source, alias AS trace_id

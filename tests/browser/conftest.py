@@ -27,7 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in items:
         if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.skip(reason=f"NO CHROMIUM at {CHROMIUM}: the page is NOT tested; apt-get install chromium"))
+            item.add_marker(
+                pytest.mark.skip(reason=f"NO CHROMIUM at {CHROMIUM}: the page is NOT tested; apt-get install chromium")
+            )
 
 
 OF_THE_TEST = re.compile(r"willReadFrequently")
@@ -43,6 +45,7 @@ class Seeded:
     lively_key: str
     empty_key: str
     fresh_key: str
+    two_projects_key: str
 
 
 @pytest.fixture(scope="session")
@@ -55,12 +58,13 @@ def seeded(
             server.restart()
     with running_site(folder, clickhouse.url, valkey.url) as site:
         keys = [site.key(project) for project in (known.PROJECT, "lively", "empty", "fresh")]
+        both = site.key("lively", site.key(known.PROJECT))
         known_events = known.events()
         lively = list(realistic.events("lively", known.NOW, days=20, per_day=60))
         site.insert([*known_events, *lively])
         site.wait_for(keys[0], len(known_events))
         site.wait_for(keys[1], len({event.dedupe_id for event in lively}))
-        yield Seeded(site, *keys)
+        yield Seeded(site, *keys, two_projects_key=both)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

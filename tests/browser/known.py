@@ -35,7 +35,8 @@ def events() -> list[FeedbackEvent]:
     for day in range(DAYS):
         at = FIRST_DAY + timedelta(days=day, hours=9)
         for number in range(UP[day]):
-            made.append(_vote(f"up-{day}-{number}", at + timedelta(minutes=number), 1, model="sonata"))
+            up_at = at + timedelta(minutes=number)
+            made += [_vote(f"up-{day}-{number}", up_at, 1, model="sonata")]
         for number in range(DOWN[day]):
             comment = f"Bad answer {day}.{number}" if day != 2 else None
             made.append(_vote(f"down-{day}-{number}", at + timedelta(minutes=20 + number), -1, comment, model="etude"))
@@ -58,9 +59,13 @@ def _told_apart() -> list[FeedbackEvent]:
     """After the known days: what only some tests look at."""
     at = FIRST_DAY + timedelta(days=DAYS + 1, hours=3)
     return [
-        langwatch(PROJECT, "hostile", at, metrics={"vote": -1}, details={"feedback": HOSTILE, "<i>key</i>": "<u>value</u>"}),
+        langwatch(
+            PROJECT, "hostile", at, metrics={"vote": -1}, details={"feedback": HOSTILE, "<i>key</i>": "<u>value</u>"}
+        ),
         langwatch(PROJECT, STORY, at, metrics={"vote": 1}, details={"feedback": "First I liked it"}),
-        langwatch(PROJECT, STORY, at + timedelta(minutes=5), metrics={"vote": -1}, details={"feedback": "Now I do not"}),
+        langwatch(
+            PROJECT, STORY, at + timedelta(minutes=5), metrics={"vote": -1}, details={"feedback": "Now I do not"}
+        ),
         lunary(PROJECT, "8f7c3f0a-1d1b-4a63-9a5f-8f3c31a0a001", at, {"thumb": "down", "comment": "Lunary says hello"}),
         langwatch(PROJECT, "signal", at, kind="waited_to_finish", metrics={"finished": 1}),
     ]

@@ -89,7 +89,9 @@ def _answer(draw: random.Random, at: datetime, until: datetime) -> Answer:
     return Answer(
         trace=f"trace_{draw.getrandbits(48):012x}",
         user=f"user_{int(draw.paretovariate(0.9)) % 900:03d}",
-        model=draw.choices(["atlas-2.1", "atlas-2.0", "atlas-mini"], [55 if released else 0, 20 if released else 70, 25])[0],
+        model=draw.choices(
+            ["atlas-2.1", "atlas-2.0", "atlas-mini"], [55 if released else 0, 20 if released else 70, 25]
+        )[0],
         locale=draw.choices(list(_LOCALES), list(_LOCALES.values()))[0],
         at=at,
     )
@@ -113,7 +115,15 @@ def _judged(project: str, answer: Answer, draw: random.Random, until: datetime) 
     if kind < 0.1:
         yield _langwatch(project, answer, "waited_to_finish", {"finished": float(up)}, {}, answer.at, draw)
     elif kind < 0.16:
-        yield _langwatch(project, answer, "rating", {"stars": draw.choice([4, 5, 5]) if up else draw.choice([1, 2, 3])}, {}, answer.at, draw)
+        yield _langwatch(
+            project,
+            answer,
+            "rating",
+            {"stars": draw.choice([4, 5, 5]) if up else draw.choice([1, 2, 3])},
+            {},
+            answer.at,
+            draw,
+        )
     if lunary:
         patch: dict[str, Any] = {"thumb": "up" if up else "down", "model": answer.model, "locale": answer.locale}
         yield _lunary(project, answer, patch | ({"comment": comment} if comment else {}), answer.at, draw)
@@ -142,7 +152,13 @@ def _receipt(project: str, source: Source, at: datetime, draw: random.Random) ->
 
 
 def _langwatch(
-    project: str, answer: Answer, kind: str, metrics: dict[str, float], details: dict[str, str], at: datetime, draw: random.Random
+    project: str,
+    answer: Answer,
+    kind: str,
+    metrics: dict[str, float],
+    details: dict[str, str],
+    at: datetime,
+    draw: random.Random,
 ) -> FeedbackEvent:
     raw = {
         "trace_id": answer.trace,

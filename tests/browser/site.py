@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,8 +43,8 @@ def langwatch(
     at: datetime,
     *,
     kind: str = "thumbs_up_down",
-    metrics: dict[str, float] | None = None,
-    details: dict[str, str | None] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    details: Mapping[str, str | None] | None = None,
     user: str | None = None,
 ) -> FeedbackEvent:
     """One event as LangWatch's clients send it, received a tenth of a second after it happened."""
@@ -85,11 +85,11 @@ class Site:
     settings: ClickHouseSettings
     log: Path
 
-    def key(self, project: str) -> str:
-        """A new read key."""
+    def key(self, project: str, token: str | None = None) -> str:
+        """A new read key; with ``token``, that one is for this project, too."""
         client = connect(self.settings)
         try:
-            return KeyAdmin(client).add(project, KeyKind.READ)
+            return KeyAdmin(client).add(project, KeyKind.READ, token)
         finally:
             client.close()
 
@@ -116,7 +116,9 @@ class Site:
 
 
 @contextlib.contextmanager
-def running_site(folder: Path, clickhouse_url: str, redis_url: str, overrides: Sequence[tuple[str, str]] = ()) -> Iterator[Site]:
+def running_site(
+    folder: Path, clickhouse_url: str, redis_url: str, overrides: Sequence[tuple[str, str]] = ()
+) -> Iterator[Site]:
     """The service with a database of its own on these servers, until the end of the block."""
     server = clickhouse_url.rpartition("/")[0]
     url = f"{server}/page_{secrets.token_hex(6)}"

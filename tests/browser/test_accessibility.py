@@ -2,7 +2,7 @@ import re
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Complaints, Open, Seeded
@@ -11,7 +11,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.asyncio(
 
 PHONE: dict[str, Any] = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 WIDE: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], "resultTypes": ["violations"]}
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
 
 
 async def violations(page: Page) -> list[str]:
@@ -31,7 +34,9 @@ async def filled(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-async def test_axe_finds_nothing_on_the_page(open_page: Open, seeded: Seeded, size: dict[str, Any], scheme: str):
+async def test_axe_finds_nothing_on_the_page(
+    open_page: Open, seeded: Seeded, size: dict[str, Any], scheme: str
+) -> None:
     page = await open_page("/?by=user_id", key=seeded.lively_key, color_scheme=scheme, **size)
     await filled(page)
     for summary in await page.locator(".table-alternative summary").all():
@@ -44,7 +49,7 @@ async def test_axe_finds_nothing_on_the_page(open_page: Open, seeded: Seeded, si
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_on_the_log_in_and_the_empty_page(open_page: Open, seeded: Seeded, scheme: str):
+async def test_axe_finds_nothing_on_the_log_in_and_the_empty_page(open_page: Open, seeded: Seeded, scheme: str) -> None:
     page = await open_page("/", color_scheme=scheme)
     await expect(page.get_by_label("Read key")).to_be_visible()
     assert await violations(page) == []
@@ -55,14 +60,14 @@ async def test_axe_finds_nothing_on_the_log_in_and_the_empty_page(open_page: Ope
 
 
 @pytest.mark.parametrize("width", [320, 375, 768, 1024, 1440, 1920])
-async def test_nothing_sticks_out_at_the_side(open_page: Open, seeded: Seeded, width: int):
+async def test_nothing_sticks_out_at_the_side(open_page: Open, seeded: Seeded, width: int) -> None:
     page = await open_page("/?by=user_id", key=seeded.lively_key, viewport={"width": width, "height": 800})
     await filled(page)
 
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-async def test_the_whole_page_can_be_used_without_a_mouse(open_page: Open, seeded: Seeded):
+async def test_the_whole_page_can_be_used_without_a_mouse(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.lively_key)
     await filled(page)
     press = page.keyboard.press
@@ -95,12 +100,21 @@ async def test_the_whole_page_can_be_used_without_a_mouse(open_page: Open, seede
         assert focused["outline"], f"the focus cannot be seen on {focused['id']}"
         assert focused["inView"], f"{focused['id']} has the focus and is not in view"
     order = ["source", "event-type", "interval", "copy-link", "breakdown-by", "breakdown-order"]
-    order += ["export-csv", "vote", "said-comment", "said-search", "story-link", "said-more", "tail-pause", "tail-scroll"]
+    order += [
+        "export-csv",
+        "vote",
+        "said-comment",
+        "said-search",
+        "story-link",
+        "said-more",
+        "tail-pause",
+        "tail-scroll",
+    ]
     places = [reached.index(name) for name in order]
     assert places == sorted(places)
 
 
-async def test_landmarks_and_headings_give_the_page_its_outline(open_page: Open, seeded: Seeded):
+async def test_landmarks_and_headings_give_the_page_its_outline(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.lively_key)
     await filled(page)
 
@@ -123,7 +137,7 @@ async def test_landmarks_and_headings_give_the_page_its_outline(open_page: Open,
         assert "The data table below has all figures" in label
 
 
-async def test_new_totals_are_announced_once(open_page: Open, seeded: Seeded):
+async def test_new_totals_are_announced_once(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
     announcer = page.locator("#announcer")
     await expect(announcer).to_contain_text("Satisfaction")
@@ -134,7 +148,7 @@ async def test_new_totals_are_announced_once(open_page: Open, seeded: Seeded):
     assert await announcer.get_attribute("role") == "status"
 
 
-async def test_nothing_on_the_page_comes_from_anywhere_else(open_page: Open, seeded: Seeded):
+async def test_nothing_on_the_page_comes_from_anywhere_else(open_page: Open, seeded: Seeded) -> None:
     asked: list[str] = []
     page = await open_page("/", key=seeded.lively_key)
     page.on("request", lambda request: asked.append(request.url))
@@ -145,7 +159,9 @@ async def test_nothing_on_the_page_comes_from_anywhere_else(open_page: Open, see
     assert [url for url in asked if not url.startswith(f"{seeded.site.url}/")] == []
 
 
-async def test_the_policy_of_the_page_stops_inline_code(open_page: Open, seeded: Seeded, complaints: Complaints):
+async def test_the_policy_of_the_page_stops_inline_code(
+    open_page: Open, seeded: Seeded, complaints: Complaints
+) -> None:
     complaints.allow("Content Security Policy")
     page = await open_page("/", key=seeded.known_key)
     await page.evaluate(

@@ -13,7 +13,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.asyncio(
 async def drawn(page: Page, chart: str) -> list[list[float | None]]:
     """The data of a chart, as uPlot holds it: x first."""
     await expect(page.locator(f"#{chart} canvas")).to_be_visible()
-    return await page.evaluate(f"[...document.getElementById('{chart}').plot.data].map((column) => [...column])")
+    columns: list[list[float | None]] = await page.evaluate(
+        f"[...document.getElementById('{chart}').plot.data].map((column) => [...column])"
+    )
+    return columns
 
 
 def wilson(up: int, down: int) -> tuple[float, float]:
@@ -25,20 +28,21 @@ def wilson(up: int, down: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-async def test_satisfaction_is_drawn_from_the_votes_that_hold(open_page: Open, seeded: Seeded):
+async def test_satisfaction_is_drawn_from_the_votes_that_hold(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
-    x, high, low, before, share = await drawn(page, "trend-chart")
+    x, high, low, before, share, parts = await drawn(page, "trend-chart")
 
     noon = int(known.FIRST_DAY.timestamp() * 1000) + 12 * 3_600_000
     assert x == [noon + day * 86_400_000 for day in range(known.DAYS)]
     assert share == pytest.approx(known.SATISFACTION)
     assert before == known.BEFORE
+    assert parts == [None] * known.DAYS
     intervals = [wilson(up, down) if up + down else (None, None) for up, down in zip(known.UP, known.DOWN, strict=True)]
     assert low == pytest.approx([bounds[0] for bounds in intervals], abs=1e-6)
     assert high == pytest.approx([bounds[1] for bounds in intervals], abs=1e-6)
 
 
-async def test_votes_are_stacked_with_the_bad_ones_on_the_ground(open_page: Open, seeded: Seeded):
+async def test_votes_are_stacked_with_the_bad_ones_on_the_ground(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     _, total, up_and_down, down = await drawn(page, "votes-chart")
 
@@ -68,7 +72,9 @@ PIXELS = """(() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_bars_on_the_canvas_have_the_colours_of_the_legend(open_page: Open, seeded: Seeded, scheme: str):
+async def test_the_bars_on_the_canvas_have_the_colours_of_the_legend(
+    open_page: Open, seeded: Seeded, scheme: str
+) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key, color_scheme=scheme)
     await drawn(page, "votes-chart")
     found: dict[str, Any] = await page.evaluate(PIXELS)
@@ -81,7 +87,7 @@ async def test_the_bars_on_the_canvas_have_the_colours_of_the_legend(open_page: 
     assert pixels["gap"] not in (colours["up"], colours["down"])
 
 
-async def test_the_chosen_theme_redraws_the_charts_and_is_remembered(open_page: Open, seeded: Seeded):
+async def test_the_chosen_theme_redraws_the_charts_and_is_remembered(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key, color_scheme="light")
     await drawn(page, "votes-chart")
     light = await page.evaluate(PIXELS)
@@ -92,16 +98,23 @@ async def test_the_chosen_theme_redraws_the_charts_and_is_remembered(open_page: 
     assert dark["pixels"]["low"] == dark["colours"]["down"] != light["colours"]["down"]
     await page.reload()
     await expect(page.get_by_role("button", name="Theme: Dark. Change to Auto")).to_be_visible()
-    assert await page.evaluate("getComputedStyle(document.body).colorScheme || getComputedStyle(document.documentElement).colorScheme") == "dark"
+    assert (
+        await page.evaluate(
+            "getComputedStyle(document.body).colorScheme || getComputedStyle(document.documentElement).colorScheme"
+        )
+        == "dark"
+    )
 
 
-async def test_totals_say_what_the_votes_amount_to_and_whether_that_is_more_than_noise(open_page: Open, seeded: Seeded):
+async def test_totals_say_what_the_votes_amount_to_and_whether_that_is_more_than_noise(
+    open_page: Open, seeded: Seeded
+) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     up, down = sum(known.UP), sum(known.DOWN)
     low, high = wilson(up, down)
 
     await expect(page.locator(".hero-figure")).to_have_text(f"{up / (up + down) * 100:.1f}\u202f%")
-    await expect(page.locator(".hero-interval")).to_contain_text(f"{low * 100:.1f}\u202f–\u202f{high * 100:.1f}")
+    await expect(page.locator(".hero-interval")).to_contain_text(f"{low * 100:.1f}\u202f\u2013\u202f{high * 100:.1f}")
     await expect(page.locator(".verdict")).to_contain_text("No clear change")
     await expect(page.locator(".verdict")).to_contain_text("against as much time before, 100.0\u202f%")
     counts = await page.locator("#counts dd").all_inner_texts()
@@ -109,7 +122,7 @@ async def test_totals_say_what_the_votes_amount_to_and_whether_that_is_more_than
     await expect(page.locator("#announcer")).to_contain_text("Satisfaction 45.0\u202f%")
 
 
-async def test_each_chart_has_its_figures_as_a_table(open_page: Open, seeded: Seeded):
+async def test_each_chart_has_its_figures_as_a_table(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     await expect(page.locator("#votes-chart canvas")).to_be_visible()
     await page.locator("#votes-table summary").click()
@@ -120,11 +133,11 @@ async def test_each_chart_has_its_figures_as_a_table(open_page: Open, seeded: Se
         [str(up), str(down), str(undone)] for up, down, undone in zip(known.UP, known.DOWN, known.UNDONE, strict=True)
     ]
     trend = await page.locator("#trend-table tbody tr").all_inner_texts()
-    assert [row.split("\t")[1] for row in trend] == ["75.0\u202f%", "–", "50.0\u202f%", "33.3\u202f%"]
+    assert [row.split("\t")[1] for row in trend] == ["75.0\u202f%", "\u2013", "50.0\u202f%", "33.3\u202f%"]
     assert trend[0].split("\t")[3] == "100.0\u202f%"
 
 
-async def test_the_tooltip_tells_the_bucket_under_the_pointer(open_page: Open, seeded: Seeded):
+async def test_the_tooltip_tells_the_bucket_under_the_pointer(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     over = page.locator("#votes-chart .u-over")
     box = await over.bounding_box()
@@ -137,7 +150,7 @@ async def test_the_tooltip_tells_the_bucket_under_the_pointer(open_page: Open, s
     await expect(page.locator("#trend-chart .tip")).to_contain_text("33.3\u202f%")
 
 
-async def test_dragging_over_a_chart_zooms_and_the_back_button_zooms_out(open_page: Open, seeded: Seeded):
+async def test_dragging_over_a_chart_zooms_and_the_back_button_zooms_out(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     await expect(page.locator("#trend-chart canvas")).to_be_visible()
     box = await page.locator("#trend-chart .u-over").bounding_box()
@@ -153,7 +166,7 @@ async def test_dragging_over_a_chart_zooms_and_the_back_button_zooms_out(open_pa
     await expect(page.locator(".hero-figure")).to_have_text("45.0\u202f%")
 
 
-async def test_buckets_follow_the_time_zone_of_the_viewer(open_page: Open, seeded: Seeded):
+async def test_buckets_follow_the_time_zone_of_the_viewer(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD.replace('&tz=UTC', '')}", key=seeded.known_key, timezone_id="Asia/Tokyo")
     x, *_ = await drawn(page, "votes-chart")
 
@@ -162,7 +175,7 @@ async def test_buckets_follow_the_time_zone_of_the_viewer(open_page: Open, seede
     assert x[0] == int(known.FIRST_DAY.timestamp() * 1000) - 9 * 3_600_000 + 12 * 3_600_000
 
 
-async def test_the_breakdown_compares_each_group_with_the_whole(open_page: Open, seeded: Seeded):
+async def test_the_breakdown_compares_each_group_with_the_whole(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     await expect(page.get_by_label("Break down by")).to_have_value("detail:model")
     rows = page.locator("#breakdown tbody tr")
@@ -178,7 +191,7 @@ async def test_the_breakdown_compares_each_group_with_the_whole(open_page: Open,
     await expect(rows.first).to_contain_text("etude")
 
 
-async def test_signals_of_other_kinds_have_their_own_table(open_page: Open, seeded: Seeded):
+async def test_signals_of_other_kinds_have_their_own_table(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
 
     row = page.locator("#signals-body tbody tr")
@@ -186,7 +199,7 @@ async def test_signals_of_other_kinds_have_their_own_table(open_page: Open, seed
     await expect(row).to_contain_text("finished waited_to_finish")
 
 
-async def test_the_verdict_follows_newcombes_interval_of_a_difference(open_page: Open, seeded: Seeded):
+async def test_the_verdict_follows_newcombes_interval_of_a_difference(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
     module = await page.evaluate("document.querySelector('script[type=module]').src.replace('main.js', 'stats.js')")
 

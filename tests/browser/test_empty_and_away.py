@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.asyncio(
 
 async def test_a_new_project_is_told_how_to_send_its_first_event_and_shows_it_when_it_comes(
     open_page: Open, seeded: Seeded
-):
+) -> None:
     page = await open_page("/", key=seeded.fresh_key)
 
     await expect(page.get_by_role("heading", name="Send the first event")).to_be_visible()
@@ -28,7 +28,7 @@ async def test_a_new_project_is_told_how_to_send_its_first_event_and_shows_it_wh
     await expect(page.locator("#empty")).to_be_hidden()
 
 
-async def test_a_period_without_feedback_leads_to_the_newest_there_is(open_page: Open, seeded: Seeded):
+async def test_a_period_without_feedback_leads_to_the_newest_there_is(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/?from=2020-01-01&to=2020-02-01&source=lunary", key=seeded.known_key)
     await expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
     await page.get_by_role("button", name="Show the 28 days up to it").click()
@@ -39,7 +39,7 @@ async def test_a_period_without_feedback_leads_to_the_newest_there_is(open_page:
 
 async def test_with_clickhouse_away_the_page_says_so_and_comes_back_by_itself(
     open_page: Open, seeded: Seeded, complaints: Complaints, clickhouse: EmbeddedServer
-):
+) -> None:
     complaints.allow("status of 503")
     complaints.allow("ERR_INCOMPLETE_CHUNKED_ENCODING")
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
@@ -64,7 +64,7 @@ async def test_with_clickhouse_away_the_page_says_so_and_comes_back_by_itself(
 
 async def test_without_the_service_the_page_says_so_and_recovers(
     open_page: Open, seeded: Seeded, complaints: Complaints
-):
+) -> None:
     complaints.allow("ERR_INTERNET_DISCONNECTED")
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     await expect(page.locator(".hero-figure")).to_be_visible()

@@ -13,7 +13,7 @@ def query(page: Page) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
-async def test_what_an_address_says_is_what_is_shown(open_page: Open, seeded: Seeded):
+async def test_what_an_address_says_is_what_is_shown(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(
         f"/?{known.LONGER}&source=lunary&type=feedback&by=source&order=worst&vote=any&comment=any&search=hello",
         key=seeded.known_key,
@@ -31,8 +31,10 @@ async def test_what_an_address_says_is_what_is_shown(open_page: Open, seeded: Se
     await expect(page.get_by_label("Search the comments")).to_have_value("hello")
 
 
-async def test_what_is_chosen_goes_into_the_address_and_the_back_button_takes_it_back(open_page: Open, seeded: Seeded):
-    page = await open_page("/", key=seeded.known_key)
+async def test_what_is_chosen_goes_into_the_address_and_the_back_button_takes_it_back(
+    open_page: Open, seeded: Seeded
+) -> None:
+    page = await open_page("/", key=seeded.lively_key)
     await expect(page.locator(".hero-figure")).to_be_visible()
     await page.get_by_role("radio", name="7 days").check()
     await page.get_by_role("combobox", name="Source", exact=True).select_option("langwatch")
@@ -58,7 +60,7 @@ async def test_what_is_chosen_goes_into_the_address_and_the_back_button_takes_it
     await expect(page.get_by_role("radio", name="7 days")).to_be_checked()
 
 
-async def test_filters_narrow_every_part_of_the_page(open_page: Open, seeded: Seeded):
+async def test_filters_narrow_every_part_of_the_page(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
     await expect(page.locator("#said-list")).to_contain_text("Lunary says hello")
     await page.get_by_role("combobox", name="Source", exact=True).select_option("langwatch")
@@ -71,7 +73,7 @@ async def test_filters_narrow_every_part_of_the_page(open_page: Open, seeded: Se
     await expect(page.locator(".hero-figure")).to_have_text("0.0\u202f%")
 
 
-async def test_a_period_of_ones_own_is_shown_and_kept(open_page: Open, seeded: Seeded):
+async def test_a_period_of_ones_own_is_shown_and_kept(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
     await page.get_by_role("radio", name="Custom").check()
     await expect(page.get_by_label("From")).to_be_focused()
@@ -89,17 +91,22 @@ async def test_a_period_of_ones_own_is_shown_and_kept(open_page: Open, seeded: S
 
 
 @pytest.mark.parametrize(
-    "nonsense", ["range=eternity", "from=x&to=y", "from=2026-02-02&to=2026-01-01", "tz=Mars/Base", "vote=sideways", "interval=era"]
+    "nonsense",
+    ["range=eternity", "from=x&to=y", "from=2026-02-02&to=2026-01-01", "tz=Mars/Base", "vote=sideways", "interval=era"],
 )
-async def test_an_address_that_means_nothing_shows_the_usual_view(open_page: Open, seeded: Seeded, nonsense: str):
+async def test_an_address_that_means_nothing_shows_the_usual_view(
+    open_page: Open, seeded: Seeded, nonsense: str
+) -> None:
     page = await open_page(f"/?{nonsense}", key=seeded.known_key)
 
     await expect(page.locator(".hero-figure")).to_be_visible()
     await expect(page.get_by_role("radio", name="28 days")).to_be_checked()
 
 
-async def test_a_copied_link_shows_the_same_instants_in_the_same_time_zone(open_page: Open, seeded: Seeded):
-    page = await open_page("/?range=7d", key=seeded.lively_key, timezone_id="Asia/Tokyo", permissions=["clipboard-read", "clipboard-write"])
+async def test_a_copied_link_shows_the_same_instants_in_the_same_time_zone(open_page: Open, seeded: Seeded) -> None:
+    page = await open_page(
+        "/?range=7d", key=seeded.lively_key, timezone_id="Asia/Tokyo", permissions=["clipboard-read", "clipboard-write"]
+    )
     await expect(page.locator(".hero-figure")).to_be_visible()
     await page.get_by_role("button", name="Copy link").click()
     await expect(page.locator("#copy-link")).to_have_text("Copied")
@@ -112,7 +119,7 @@ async def test_a_copied_link_shows_the_same_instants_in_the_same_time_zone(open_
     await expect(elsewhere.locator("#fresh")).to_have_attribute("title", "Times are in Asia/Tokyo")
 
 
-async def test_a_group_of_the_breakdown_leads_to_its_events(open_page: Open, seeded: Seeded):
+async def test_a_group_of_the_breakdown_leads_to_its_events(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/?by=user_id&vote=any&comment=any", key=seeded.known_key)
     await page.locator("#breakdown").get_by_role("link", name="user-un").click()
 
@@ -120,3 +127,26 @@ async def test_a_group_of_the_breakdown_leads_to_its_events(open_page: Open, see
     await expect(page.locator("#said-list article")).to_have_count(2)
     await page.get_by_role("button", name="All users").click()
     assert "user" not in query(page)
+
+
+async def test_a_key_of_two_projects_offers_both_and_shows_one(open_page: Open, seeded: Seeded) -> None:
+    page = await open_page("/", key=seeded.two_projects_key)
+    project = page.get_by_role("combobox", name="Project")
+    await expect(project).to_have_value("known")
+    await expect(page.locator("#said-list")).to_contain_text("Lunary says hello")
+    await project.select_option("lively")
+
+    await expect(page.locator("#said-list article").first).to_be_visible()
+    await expect(page.locator("#said-list")).not_to_contain_text("Lunary says hello")
+    assert query(page) == {"project": "lively"}
+    await page.locator("#said-list .story-link").first.click()
+    await expect(page.locator("#story .history li").first).to_be_visible()
+    await page.reload()
+    await expect(project).to_have_value("lively")
+
+
+async def test_a_project_that_the_key_is_not_for_is_not_asked_about(open_page: Open, seeded: Seeded) -> None:
+    page = await open_page("/?project=lively", key=seeded.known_key)
+
+    await expect(page.locator("#project")).to_have_text("known")
+    await expect(page.locator("#said-list")).to_contain_text("Lunary says hello")

@@ -1,3 +1,5 @@
+from collections.abc import Awaitable, Callable
+
 import pytest
 from playwright.async_api import expect
 
@@ -8,7 +10,7 @@ from tests.browser.test_filters import query
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.asyncio(loop_scope="session")]
 
 
-async def test_the_newest_bad_answers_come_first_with_what_people_wrote(open_page: Open, seeded: Seeded):
+async def test_the_newest_bad_answers_come_first_with_what_people_wrote(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
     articles = page.locator("#said-list article")
     await expect(articles.first).to_contain_text("Now I do not")
@@ -19,7 +21,7 @@ async def test_the_newest_bad_answers_come_first_with_what_people_wrote(open_pag
     assert "First I liked it" not in texts
 
 
-async def test_older_ones_follow_page_by_page_and_none_twice(open_page: Open, seeded: Seeded):
+async def test_older_ones_follow_page_by_page_and_none_twice(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/?vote=any&comment=any", key=seeded.known_key)
     articles = page.locator("#said-list article")
     more = page.get_by_role("button", name="Show older")
@@ -35,7 +37,7 @@ async def test_older_ones_follow_page_by_page_and_none_twice(open_page: Open, se
     assert len(set(stories)) == 29
 
 
-async def test_a_search_finds_comments_by_any_part(open_page: Open, seeded: Seeded):
+async def test_a_search_finds_comments_by_any_part(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
     await page.get_by_label("Search the comments").fill("ANSWER 0")
     await page.keyboard.press("Enter")
@@ -44,7 +46,7 @@ async def test_a_search_finds_comments_by_any_part(open_page: Open, seeded: Seed
     await expect(page.locator("#said-list")).to_contain_text("Bad answer 0.0")
 
 
-async def test_what_people_wrote_is_never_read_as_html(open_page: Open, seeded: Seeded):
+async def test_what_people_wrote_is_never_read_as_html(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/?trace=hostile&by=detail:%3Ci%3Ekey%3C/i%3E", key=seeded.known_key)
     await expect(page.locator("#story blockquote").first).to_have_text(known.HOSTILE)
     await page.keyboard.press("Escape")
@@ -55,7 +57,7 @@ async def test_what_people_wrote_is_never_read_as_html(open_page: Open, seeded: 
     assert await page.title() == "Plaudit"
 
 
-async def test_a_story_tells_what_holds_and_all_that_was_sent_in_order(open_page: Open, seeded: Seeded):
+async def test_a_story_tells_what_holds_and_all_that_was_sent_in_order(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
     await page.locator("#said-list article").first.get_by_role("link", name="Story").click()
 
@@ -71,15 +73,18 @@ async def test_a_story_tells_what_holds_and_all_that_was_sent_in_order(open_page
     await expect(items.nth(0).locator("pre")).to_contain_text('"feedback": "First I liked it"')
 
 
-async def test_a_story_closes_by_escape_button_and_back_and_gives_the_focus_back(open_page: Open, seeded: Seeded):
+async def test_a_story_closes_by_escape_button_and_back_and_gives_the_focus_back(
+    open_page: Open, seeded: Seeded
+) -> None:
     page = await open_page("/", key=seeded.known_key)
     link = page.locator("#said-list article").first.get_by_role("link", name="Story")
     story = page.get_by_role("dialog")
-    for leave in (
+    ways: list[Callable[[], Awaitable[object]]] = [
         lambda: page.keyboard.press("Escape"),
-        lambda: story.get_by_role("button", name="Close").click(),
-        lambda: page.go_back(),
-    ):
+        story.get_by_role("button", name="Close").click,
+        page.go_back,
+    ]
+    for leave in ways:
         await link.focus()
         await page.keyboard.press("Enter")
         await expect(story).to_be_visible()
@@ -89,7 +94,7 @@ async def test_a_story_closes_by_escape_button_and_back_and_gives_the_focus_back
         await expect(link).to_be_focused()
 
 
-async def test_an_address_of_a_story_opens_it(open_page: Open, seeded: Seeded):
+async def test_an_address_of_a_story_opens_it(open_page: Open, seeded: Seeded) -> None:
     page = await open_page("/", key=seeded.known_key)
     address = await page.locator("#said-list article").first.get_by_role("link", name="Story").get_attribute("href")
     other = await open_page(f"/{address}", key=seeded.known_key)
@@ -99,14 +104,14 @@ async def test_an_address_of_a_story_opens_it(open_page: Open, seeded: Seeded):
 
 async def test_a_story_of_a_trace_that_nobody_judged_says_so(
     open_page: Open, seeded: Seeded, complaints: Complaints
-):
+) -> None:
     complaints.allow("status of 404 .*/api/traces/nothing")
     page = await open_page("/?trace=nothing", key=seeded.known_key)
 
     await expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("No feedback on this trace")
 
 
-async def test_the_export_links_ask_for_just_what_is_listed(open_page: Open, seeded: Seeded):
+async def test_the_export_links_ask_for_just_what_is_listed(open_page: Open, seeded: Seeded) -> None:
     page = await open_page(f"/?{known.PERIOD}", key=seeded.known_key)
     await expect(page.locator("#said-list article")).to_have_count(9)
     address = await page.get_by_role("link", name="NDJSON").get_attribute("href")

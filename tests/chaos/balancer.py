@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Self
 
@@ -13,6 +14,7 @@ import httpx
 from .proxy import LoopThread
 
 _LOOK_EVERY = 0.1
+_READY_SECONDS = 20.0
 _CHUNK = 65536
 
 
@@ -30,9 +32,13 @@ class Balancer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def ready(self, port: int) -> bool:
-        """Whether a door gets new connections at present."""
-        return port in self._ready
+    def wait_ready(self) -> None:
+        """Returns when every door gets new connections. Raises TimeoutError."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while self._ready != set(self._ports):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"ready: {self._ready} of {self._ports}")
+            time.sleep(_LOOK_EVERY)
 
     def __enter__(self) -> Self:
         self.port = self._thread.run(self._listen())

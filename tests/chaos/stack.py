@@ -181,11 +181,13 @@ class Stack:
         except (redis.RedisError, OSError):
             return 1 << 30
 
-    def wait_drained(self, seconds: float = 40.0) -> float:
-        """Waits until the log is empty; returns how long after the last fault that was, or after this call."""
+    def wait_drained(self, seconds: float = 40.0, left: int = 0) -> float:
+        """Waits until the log is empty (or holds at most ``left``); returns how long after the last fault that was, or
+        after this call.
+        """
         started = time.monotonic()
         deadline = time.monotonic() + patience(seconds)
-        while self.backlog():
+        while self.backlog() > left:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{self.backlog()} entries are left in the log; pending: {self.pending()}")
             time.sleep(_POLL)
@@ -232,8 +234,8 @@ class Stack:
             found: Any = client.hvals(DEAD_LETTERS)
         return list(found)
 
-    def judge(self, load: Load, seconds: float = 30.0) -> Judgement:
-        """Of a load that was sent: what is in the tables against its ledger."""
+    def judge(self, load: Load, seconds: float = 5.0) -> Judgement:
+        """Of a load whose log is empty again: what is in the tables against its ledger."""
         return load.judge(self.servers.clickhouse_url, patience(seconds))
 
     def logs(self) -> str:

@@ -114,19 +114,23 @@ def test_a_worker_killed_while_its_insert_is_on_the_way_loses_nothing(
     servers: Servers, start_stack: StartStack, scenario: Scenario
 ) -> None:
     with ClickHouseProxy(servers.clickhouse_port) as proxy:
-        stack = start_stack(workers=1, clickhouse_port=proxy.port)
+        stack = start_stack(workers=2, clickhouse_port=proxy.port)
+        victim = stack.pieces["worker-1"]
         load = stack.load(LoadShape(), scenario.seed)
-        for _ in scenario.moments(load, 1, 1.0, 1.5):
+        for _ in scenario.moments(load, 1):
             released = threading.Event()
             proxy.fault = Hold(released)
-            while proxy.met < 1:
+            while not stack.metric(victim, "plaudit_worker_batches_in_flight"):
                 time.sleep(0.02)
             # Whatever the worker says too early, it has said by now.
             time.sleep(0.3)
-            stack.kill("worker-1")
+            stack.kill(victim.name)
             proxy.fault = None
             released.set()
-            stack.revive("worker-1")
+        # The other one does what it left, since it knows by now what is marked as done.
+        stack.wait_drained()
+        stack.revive(victim.name)
+        victim.wait_ready()
         scenario.judge(stack, load)
 
 

@@ -24,27 +24,30 @@ DELIVERY = "services/worker/delivery.py"
 INSERT = "        refused = await self._writer.write(prepared.rows)\n"
 
 ONE_STATE_A_TRACE = """\
-    SELECT project_id, source, trace_id, dedupe_id, received_at AS first, received_at AS last, vote, comment,
-           (least(timestamp, received_at), received_at, dedupe_id) AS ord
-    FROM feedback_events
-) AS e
+CREATE OR REPLACE VIEW feedback_current ${on_cluster} AS
+SELECT project_id, source, trace_id,
+       argMax(e.vote, e.ord) AS vote, argMax(e.comment, e.ord) AS comment,
+       argMaxIf(e.ord.1, e.ord, e.vote IS NOT NULL) AS vote_time,
+       uniqExact(e.dedupe_id) AS events, max(e.received_at) AS last_received
+FROM (SELECT *, (least(timestamp, received_at), received_at, dedupe_id) AS ord FROM feedback_events) AS e
+GROUP BY project_id, source, trace_id
+COMMENT 'What one argMax state for each trace would say, fed by every delivery.';
 """
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault: in ``file`` from ``start`` (up to and with ``end``, where there is one) is replaced by ``by``.
+    """A fault: in ``file``, ``old`` is replaced by ``new``; where there is no ``old``, the file is new.
 
     caught_by: the scenario. words: what its failure must say.
     """
 
     name: str
     file: str
-    start: str
-    by: str
+    old: str
+    new: str
     caught_by: str
     words: str
-    end: str = ""
 
 
 MUTANTS = [
@@ -82,12 +85,11 @@ MUTANTS = [
     ),
     Mutant(
         "one argMax state a trace",
-        "shared/migrations/0001_feedback.sql",
-        "    SELECT project_id, source, trace_id, dedupe_id,\n           min(first_received)",
+        "shared/migrations/9999_mutant.sql",
+        "",
         ONE_STATE_A_TRACE,
         DUPLICATES,
         "'current_wrong':",
-        end=") AS e\n",
     ),
 ]
 
@@ -117,8 +119,9 @@ def test_a_planted_fault_is_caught(mutant: Mutant, tmp_path: Path) -> None:
 
 def _plant(mutant: Mutant, copy: Path) -> None:
     file = copy / mutant.file
+    if not mutant.old:
+        file.write_text(mutant.new, encoding="utf-8")
+        return
     text = file.read_text(encoding="utf-8")
-    assert text.count(mutant.start) == 1, f"{mutant.file} has changed: the fault cannot be planted"
-    start = text.index(mutant.start)
-    end = text.index(mutant.end, start) + len(mutant.end) if mutant.end else start + len(mutant.start)
-    file.write_text(text[:start] + mutant.by + text[end:], encoding="utf-8")
+    assert text.count(mutant.old) == 1, f"{mutant.file} has changed: the fault cannot be planted"
+    file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")

@@ -97,7 +97,7 @@ def test_a_rolling_restart_under_load_answers_no_request_with_an_error(
 ) -> None:
     stack = start_stack(workers=3, doors=2, env={"PLAUDIT_INGEST_DRAIN_DELAY": "1.0"})
     with Balancer(stack.door_ports) as balancer:
-        _wait_ready(stack, balancer)
+        balancer.wait_ready()
         load = stack.load(LoadShape(), scenario.seed, balancer.url)
         for piece in [*stack.doors, *stack.workers]:
             scenario.pause(0.1, 0.4)
@@ -105,19 +105,12 @@ def test_a_rolling_restart_under_load_answers_no_request_with_an_error(
             assert piece.wait_stopped() == 0
             piece.start()
             piece.wait_ready()
-            _wait_ready(stack, balancer)
+            balancer.wait_ready()
         stack.fault_ended()
         load.finish()
         sent = load.wait()
         assert set(sent["statuses"]) == {"200"}, sent["statuses"]
         scenario.judge(stack, load)
-
-
-def _wait_ready(stack: Stack, balancer: Balancer) -> None:
-    deadline = time.monotonic() + 10
-    while not all(balancer.ready(port) for port in stack.door_ports):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _envelope(scenario: Scenario, raw: bytes, received_at: int = 1_795_316_670_000_000) -> Envelope:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,14 +24,16 @@ def docker() -> str:
 
 
 @pytest.fixture(scope="session")
-def image(docker: str) -> Iterator[str]:
+def image(docker: str) -> str:
     """The image as it is shipped, built from this tree."""
     if subprocess.run([docker, "image", "inspect", BASE_IMAGE], capture_output=True, check=False).returncode:
         pulled = subprocess.run([docker, "pull", BASE_IMAGE], capture_output=True, check=False)
         if pulled.returncode:
             pytest.skip(f"{BASE_IMAGE} is not here and cannot be pulled")
-    run(docker, "build", "--file", str(DEPLOY / "Dockerfile"), "--tag", IMAGE, "--build-arg", "VERSION=1.2.3", str(ROOT))
-    yield IMAGE
+    run(
+        docker, "build", "--file", str(DEPLOY / "Dockerfile"), "--tag", IMAGE, "--build-arg", "VERSION=1.2.3", str(ROOT)
+    )
+    return IMAGE
 
 
 @pytest.fixture(scope="session")

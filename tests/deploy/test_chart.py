@@ -166,7 +166,9 @@ def test_the_outside_reaches_what_clients_call_and_nothing_else_of_the_doors() -
 
 
 def test_selectors_find_their_own_pods_only(manifests: list[Manifest]) -> None:
-    labels = {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["metadata"]["labels"] for pod in pods(manifests)}
+    labels = {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["metadata"]["labels"] for pod in pods(manifests)
+    }
     for manifest in manifests:
         selector = manifest.get("spec", {}).get("selector") if manifest["kind"] in {"Service", "Deployment"} else None
         if not selector:

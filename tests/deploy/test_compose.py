@@ -80,7 +80,7 @@ def stack(docker: str, image: str) -> Iterator[Stack]:
         wait_ready(f"{stack.url('gateway')}/health/ready")
         yield stack
     finally:
-        print(stack("logs", "--tail", "30"))
+        sys.stdout.write(stack("logs", "--tail", "30"))
         stack("down", "--volumes", "--timeout", "5")
 
 
@@ -150,9 +150,9 @@ def test_nothing_is_lost_or_doubled_while_a_worker_is_killed_and_a_door_replaced
     assert load.returncode == 0, report
     verified = report["verified"]
     assert verified["accepted"] > 8_000
-    assert {name: verified[name] for name in ("lost", "twice", "wrong", "current_wrong", "unexpected")} == dict.fromkeys(
-        ("lost", "twice", "wrong", "current_wrong", "unexpected"), 0
-    )
+    assert {
+        name: verified[name] for name in ("lost", "twice", "wrong", "current_wrong", "unexpected")
+    } == dict.fromkeys(("lost", "twice", "wrong", "current_wrong", "unexpected"), 0)
     # The gateway saw the door leave before it left: nobody was refused.
     assert set(report["sent"]["statuses"]) == {"200"}, report["sent"]
 

@@ -43,7 +43,8 @@ pytestmark = pytest.mark.integration
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UTC_ZONE = ZoneInfo("UTC")
 AROUND_NOW = Period(
-    EPOCH + timedelta(microseconds=NOW) - timedelta(minutes=2), EPOCH + timedelta(microseconds=NOW) + timedelta(minutes=2)
+    EPOCH + timedelta(microseconds=NOW) - timedelta(minutes=2),
+    EPOCH + timedelta(microseconds=NOW) + timedelta(minutes=2),
 )
 AT_THE_BEGINNING = Period(EPOCH, EPOCH + timedelta(hours=1))
 PERIODS = (AROUND_NOW, AT_THE_BEGINNING)
@@ -127,9 +128,7 @@ async def _compare_all(warehouse: Warehouse, project: str, facts: list[Fact]) ->
         await _compare_lists(warehouse, project, period, inside)
         await _compare_breakdowns(warehouse, project, period, inside)
     assert {fact.time // 10**6 for fact in facts} <= {
-        second
-        for period in PERIODS
-        for second in range(int(period.start.timestamp()), int(period.end.timestamp()))
+        second for period in PERIODS for second in range(int(period.start.timestamp()), int(period.end.timestamp()))
     }
     for source, trace_id in {(fact.source, fact.trace_id) for fact in facts}:
         told = await story(warehouse, project, trace_id, source)
@@ -179,17 +178,13 @@ async def _all_pages(warehouse: Warehouse, project: str, filters: Filters) -> li
 
 
 async def _compare_breakdowns(warehouse: Warehouse, project: str, period: Period, facts: list[Fact]) -> None:
-    for by, value in (
-        ("source", lambda fact: fact.source),
-        ("event_type", lambda fact: fact.event_type),
-        ("detail:feedback", lambda fact: fact.feedback),
-    ):
+    for by, name in (("source", "source"), ("event_type", "event_type"), ("detail:feedback", "feedback")):
         told = await breakdown(warehouse, project, Filters(period), Dimension.read(by), 100)
         groups = defaultdict(list)
         for fact in facts:
-            groups[value(fact)].append(fact)
+            groups[getattr(fact, name)].append(fact)
         assert {group["value"]: _counts(group) for group in told["groups"]} == {
-            name: _count(own) for name, own in groups.items()
+            value: _count(own) for value, own in groups.items()
         }
     told = await metrics(warehouse, project, Filters(period))
     counted = Counter((name, fact.event_type) for fact in facts for name in fact.metrics)

@@ -33,6 +33,12 @@ class Ready:
     redis_url: str
     keys: Mapping[str, str]
     log: Path
+    ready_file: Path
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, as of now: a child that was started again has another."""
+        pids: dict[str, int] = json.loads(self.ready_file.read_text())["pids"]
+        return pids
 
     def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """The answer to one SQL statement."""
@@ -78,7 +84,7 @@ def running_up(folder: Path, environment: Mapping[str, str] | None = None) -> It
         )
     try:
         told = _wait_for(ready_file, process, log)
-        ready = Ready(told["ingest_url"], told["clickhouse_url"], told["redis_url"], told["keys"], log)
+        ready = Ready(told["ingest_url"], told["clickhouse_url"], told["redis_url"], told["keys"], log, ready_file)
         ready.warm_up()
         yield ready
     finally:

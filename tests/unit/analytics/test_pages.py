@@ -43,7 +43,7 @@ def client() -> TestClient:
     return TestClient(pages(ingest_url="https://feedback.example"))
 
 
-def test_everything_that_the_page_loads_is_there_and_may_be_kept_for_ever(client: TestClient):
+def test_everything_that_the_page_loads_is_there_and_may_be_kept_for_ever(client: TestClient) -> None:
     links = Links(client.get("/").text)
 
     assert len(links.loaded) >= 7
@@ -54,13 +54,13 @@ def test_everything_that_the_page_loads_is_there_and_may_be_kept_for_ever(client
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_every_module_that_is_imported_is_there():
+def test_every_module_that_is_imported_is_there() -> None:
     for script in SCRIPTS:
         for target in re.findall(r'from "([^"]+)"', script.read_text()):
             assert (script.parent / target).resolve().is_file(), f"{script.name} imports {target}"
 
 
-def test_the_page_itself_is_asked_for_again_and_not_sent_again(client: TestClient):
+def test_the_page_itself_is_asked_for_again_and_not_sent_again(client: TestClient) -> None:
     first = client.get("/")
 
     assert first.headers["cache-control"] == "no-cache"
@@ -69,7 +69,7 @@ def test_the_page_itself_is_asked_for_again_and_not_sent_again(client: TestClien
     assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
 
 
-def test_the_policy_lets_nothing_in_but_what_the_page_brings(client: TestClient):
+def test_the_policy_lets_nothing_in_but_what_the_page_brings(client: TestClient) -> None:
     policy = client.get("/").headers["content-security-policy"]
 
     assert policy == (
@@ -80,7 +80,7 @@ def test_the_policy_lets_nothing_in_but_what_the_page_brings(client: TestClient)
 
 
 @pytest.mark.parametrize("path", ["/", "/favicon.ico", "/assets/x/js/main.js", "/assets/x/nothing.js", "/nothing"])
-def test_every_answer_carries_the_security_headers(client: TestClient, path: str):
+def test_every_answer_carries_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -89,7 +89,7 @@ def test_every_answer_carries_the_security_headers(client: TestClient, path: str
     assert "default-src 'none'" in headers["content-security-policy"]
 
 
-def test_a_page_of_another_release_gets_the_files_that_there_are_but_may_not_keep_them(client: TestClient):
+def test_a_page_of_another_release_gets_the_files_that_there_are_but_may_not_keep_them(client: TestClient) -> None:
     answer = client.get("/assets/0123456789abcdef/js/main.js")
 
     assert answer.status_code == 200
@@ -98,13 +98,19 @@ def test_a_page_of_another_release_gets_the_files_that_there_are_but_may_not_kee
 
 @pytest.mark.parametrize(
     "path",
-    ["/assets/x/../pages.py", "/assets/x/%2e%2e/pages.py", "/assets/x/..%2f..%2fpages.py", "/assets/x//etc/passwd", "/assets/x/index.html"],
+    [
+        "/assets/x/../pages.py",
+        "/assets/x/%2e%2e/pages.py",
+        "/assets/x/..%2f..%2fpages.py",
+        "/assets/x//etc/passwd",
+        "/assets/x/index.html",
+    ],
 )
-def test_nothing_but_the_page_s_own_files_can_be_read(client: TestClient, path: str):
+def test_nothing_but_the_page_s_own_files_can_be_read(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
-def test_what_is_large_travels_compressed_where_the_client_can_read_that(client: TestClient):
+def test_what_is_large_travels_compressed_where_the_client_can_read_that(client: TestClient) -> None:
     address = "/assets/x/vendor/uplot/uPlot.esm.js"
     packed = client.get(address, headers={"accept-encoding": "gzip"})
     plain = client.get(address, headers={"accept-encoding": "identity"})
@@ -116,7 +122,7 @@ def test_what_is_large_travels_compressed_where_the_client_can_read_that(client:
     assert packed.headers["vary"] == "accept-encoding"
 
 
-def test_a_changed_file_changes_every_address(tmp_path: Path):
+def test_a_changed_file_changes_every_address(tmp_path: Path) -> None:
     def addresses(script: str) -> list[str]:
         (tmp_path / "js").mkdir(exist_ok=True)
         (tmp_path / "js" / "a.js").write_text(script)
@@ -128,7 +134,7 @@ def test_a_changed_file_changes_every_address(tmp_path: Path):
     assert addresses("1") == addresses("1")
 
 
-def test_the_address_of_the_door_cannot_break_out_of_its_attribute():
+def test_the_address_of_the_door_cannot_break_out_of_its_attribute() -> None:
     page = TestClient(pages(ingest_url='https://x/"><script>alert(1)</script>')).get("/").text
 
     assert "alert(1)</script>" not in page
@@ -136,26 +142,28 @@ def test_the_address_of_the_door_cannot_break_out_of_its_attribute():
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_the_page_only_answers_reading(client: TestClient, method: str):
+def test_the_page_only_answers_reading(client: TestClient, method: str) -> None:
     answer = client.request(method, "/")
 
     assert answer.status_code == 405
     assert answer.json()["error"] == "method_not_allowed"
 
 
-def test_no_script_makes_html_or_code_of_text():
-    forbidden = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|DOMParser|srcdoc")
+def test_no_script_makes_html_or_code_of_text() -> None:
+    forbidden = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|DOMParser|srcdoc"
+    )
 
     assert len(SCRIPTS) > 20
     for script in SCRIPTS:
         assert not forbidden.search(script.read_text()), script.name
 
 
-def test_no_file_of_the_page_points_to_another_host():
+def test_no_file_of_the_page_points_to_another_host() -> None:
     for file in [*SCRIPTS, *SHEETS, WEB / "index.html", WEB / "favicon.svg"]:
         hosts = set(re.findall(r"(?:https?:)?//([a-z0-9.-]+\.[a-z]{2,})", file.read_text()))
         assert hosts <= {"www.w3.org"}, file.name
 
 
-def test_the_charts_library_comes_with_its_licence():
+def test_the_charts_library_comes_with_its_licence() -> None:
     assert "MIT" in (WEB / "vendor" / "uplot" / "LICENSE").read_text()

@@ -59,10 +59,6 @@ def test_a_consumer_name_is_never_used_twice() -> None:
     assert all(re.fullmatch(r".+-\d+-[0-9a-f]{8}", name) for name in names)
 
 
-def read_of(size: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    return [(b"1-0", {b"envelope": b"x" * size})]
-
-
 def test_a_first_read_is_safe_even_of_the_largest_entries() -> None:
     assert ReadSize(8 * LARGEST_ENTRY).count(1000) == 8
 
@@ -72,7 +68,7 @@ def test_small_entries_are_read_in_ever_larger_numbers() -> None:
     counts = []
     for _ in range(20):
         counts.append(size.count(1000))
-        size.learn(read_of(500))
+        size.learn(1, 500)
     assert counts == sorted(counts)
     assert counts[0] == 1
     assert counts[-1] == 1000
@@ -81,18 +77,18 @@ def test_small_entries_are_read_in_ever_larger_numbers() -> None:
 def test_large_entries_bring_the_number_down_at_once() -> None:
     size = ReadSize(1_000_000)
     for _ in range(30):
-        size.learn(read_of(100))
-    size.learn(read_of(100_000))
+        size.learn(1, 100)
+    size.learn(1, 100_000)
     assert size.count(1000) == 10
 
 
 def test_an_entry_larger_than_the_target_is_still_read() -> None:
     size = ReadSize(1000)
-    size.learn(read_of(50_000))
+    size.learn(1, 50_000)
     assert size.count(1000) == 1
 
 
 def test_a_read_of_nothing_teaches_nothing() -> None:
     size = ReadSize(8 * LARGEST_ENTRY)
-    size.learn([])
+    size.learn(0, 0)
     assert size.count(1000) == 8

@@ -34,8 +34,9 @@ export const breakdown = (parameters, signal) => call(`/api/breakdown${query(par
 export const breakdownKeys = (parameters, signal) => call(`/api/breakdown/keys${query(parameters)}`, { signal });
 export const metrics = (parameters, signal) => call(`/api/metrics${query(parameters)}`, { signal });
 export const events = (parameters, signal) => call(`/api/events${query(parameters)}`, { signal });
-export const trace = (id, signal) => call(`/api/traces/${encodeURIComponent(id)}`, { signal });
-export const pipeline = (signal) => call("/api/pipeline", { signal });
+export const trace = (id, parameters, signal) =>
+  call(`/api/traces/${encodeURIComponent(id)}${query(parameters)}`, { signal });
+export const pipeline = (parameters, signal) => call(`/api/pipeline${query(parameters)}`, { signal });
 export const exportAddress = (parameters) => `/api/export${query(parameters)}`;
 export const tailAddress = (parameters) => `/api/tail${query(parameters)}`;
 
@@ -57,5 +58,10 @@ async function call(address, { method = "GET", body, signal } = {}) {
   });
   if (response.ok && answer !== null) return answer;
   const message = typeof answer?.message === "string" ? answer.message : `The service answered ${response.status}.`;
-  throw new ApiError(response.status, answer?.error ?? "unknown", message, Number(response.headers.get("retry-after")) || null);
+  throw new ApiError(
+    response.status,
+    answer?.error ?? "unknown",
+    message,
+    Number(response.headers.get("retry-after")) || null,
+  );
 }

@@ -6,6 +6,7 @@ import { BreakdownView } from "./views/breakdown.js";
 import { EmptyView } from "./views/empty.js";
 import { FiltersView } from "./views/filters.js";
 import { PipelineView } from "./views/pipeline.js";
+import { ProjectsView } from "./views/projects.js";
 import { SaidView } from "./views/said.js";
 import { SignalsView } from "./views/signals.js";
 import { StoryView } from "./views/story.js";
@@ -23,7 +24,7 @@ export class Dashboard {
   constructor(store, troubles) {
     this.store = store;
     this.troubles = troubles;
-    this.project = "";
+    this.projects = new ProjectsView(store);
     const shared = { store, troubles };
     this.filters = new FiltersView({ ...shared, period: () => this.period() });
     this.summary = new SummaryView({ ...shared, answered: (answer) => this.#answered(answer) });
@@ -33,7 +34,7 @@ export class Dashboard {
     this.signals = new SignalsView(shared);
     this.story = new StoryView(shared);
     this.pipeline = new PipelineView(shared);
-    this.empty = new EmptyView({ ...shared, project: () => this.project });
+    this.empty = new EmptyView({ ...shared, project: () => this.projects.current });
     store.subscribe((state) => this.#running && this.#changed(state));
     document.addEventListener("visibilitychange", () => this.#running && this.refresh());
   }
@@ -43,11 +44,11 @@ export class Dashboard {
     return period(this.store.state, this.#now);
   }
 
-  start(project) {
+  /** `projects`: those that may be read, the usual one first. */
+  start(projects) {
     this.#running = true;
-    this.project = project;
-    byId("project").textContent = project;
-    byId("project").hidden = byId("dashboard").hidden = false;
+    this.projects.offer(projects);
+    byId("dashboard").hidden = false;
     this.#now = Date.now();
     this.pipeline.start();
     this.#update(this.store.state, false);
@@ -61,7 +62,8 @@ export class Dashboard {
     this.pipeline.stop();
     this.tail.stop();
     this.story.stop();
-    byId("project").hidden = byId("dashboard").hidden = true;
+    this.projects.hide();
+    byId("dashboard").hidden = true;
   }
 
   /** Asks everything again, up to now. */
@@ -82,6 +84,7 @@ export class Dashboard {
 
   #update(state, again) {
     const span = this.period();
+    this.projects.update(state);
     this.filters.update(state, span);
     this.summary.update(state, span);
     this.breakdown.update(state, span);

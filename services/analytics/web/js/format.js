@@ -59,7 +59,14 @@ export function date(at, timeZone, options) {
 }
 
 export function moment(at, timeZone) {
-  return date(at, timeZone, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  return date(at, timeZone, {
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+  });
 }
 
 export function clock(at, timeZone) {
@@ -73,7 +80,14 @@ export function ago(at, now, timeZone) {
   if (seconds < 45 * 60) return `${Math.round(seconds / 60)} min ago`;
   if (seconds < 22 * 3600) return `${Math.round(seconds / 3600)} h ago`;
   const year = seconds > 300 * 86400 ? { year: "numeric" } : {};
-  return date(at, timeZone, { weekday: "short", day: "numeric", month: "short", ...year, hour: "2-digit", minute: "2-digit" });
+  return date(at, timeZone, {
+    weekday: "short",
+    day: "numeric",
+    month: "short",
+    ...year,
+    hour: "2-digit",
+    minute: "2-digit",
+  });
 }
 
 /** A span of seconds. */

@@ -10,10 +10,10 @@ import { Troubles } from "./troubles.js";
 import { LogInView } from "./views/log-in.js";
 
 const store = new Store();
-let project = null;
+let projects = null;
 
 const troubles = new Troubles(byId("notices"), {
-  retry: () => (project === null ? enter() : dashboard.refresh()),
+  retry: () => (projects === null ? enter() : dashboard.refresh()),
   signedOut: () => leave("The session has ended. Log in again."),
 });
 const dashboard = new Dashboard(store, troubles);
@@ -27,7 +27,7 @@ byId("sign-out").addEventListener("click", async () => {
     leave();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    dashboard.start(project);
+    dashboard.start(projects);
     troubles.report(error);
   }
 });
@@ -35,7 +35,7 @@ byId("sign-out").addEventListener("click", async () => {
 /** Shows the dashboard to whoever is logged in, the log-in to others. */
 async function enter() {
   try {
-    ({ project } = await api.session());
+    ({ projects } = await api.session());
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) leave();
@@ -45,11 +45,11 @@ async function enter() {
   troubles.clear();
   logIn.hide();
   byId("sign-out").hidden = false;
-  dashboard.start(project);
+  dashboard.start(projects);
 }
 
 function leave(reason) {
-  project = null;
+  projects = null;
   dashboard.stop();
   byId("sign-out").hidden = true;
   logIn.show(reason);

@@ -55,7 +55,8 @@ const STRIDES = {
 
 /** Which buckets get a label on an axis, so that at most `most` do: round hours, Mondays, else counted from the end. */
 export function labelled(list, interval, timeZone, most) {
-  const stride = STRIDES[interval].find((candidate) => list.length / candidate <= most) ?? Math.ceil(list.length / most);
+  const stride =
+    STRIDES[interval].find((candidate) => Math.floor(list.length / candidate) <= most) ?? Math.ceil(list.length / most);
   return list.filter((bucket, index) => {
     if (interval === "minute") return minuteOfDay(bucket.start, timeZone) % stride === 0;
     if (interval === "hour" && stride <= 24) return (minuteOfDay(bucket.start, timeZone) / 60) % stride === 0;
@@ -68,14 +69,16 @@ export function labelled(list, interval, timeZone, most) {
 /** A bucket's short name for an axis. */
 export function axisLabel(start, interval, timeZone) {
   const withinDay = interval === "minute" || interval === "hour";
-  if (withinDay && minuteOfDay(start, timeZone) !== 0) return date(start, timeZone, { hour: "2-digit", minute: "2-digit" });
+  if (withinDay && minuteOfDay(start, timeZone) !== 0)
+    return date(start, timeZone, { hour: "2-digit", minute: "2-digit" });
   return date(start, timeZone, { day: "numeric", month: "short" });
 }
 
 /** A bucket's full name. */
 export function bucketName(start, interval, timeZone) {
   const day = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
-  if (interval === "week") return `Week of ${date(start, timeZone, { day: "numeric", month: "short", year: "numeric" })}`;
+  if (interval === "week")
+    return `Week of ${date(start, timeZone, { day: "numeric", month: "short", year: "numeric" })}`;
   if (interval === "day") return date(start, timeZone, day);
   return date(start, timeZone, { ...day, hour: "2-digit", minute: "2-digit" });
 }

@@ -7,6 +7,7 @@ const INTERVALS = ["minute", "hour", "day", "week"];
 const VOTES = ["down", "up", "any"];
 
 const DEFAULTS = Object.freeze({
+  project: "",
   range: "28d",
   from: null,
   to: null,
@@ -37,8 +38,13 @@ export function parse(query) {
   state.order = one(given.get("order"), ["worst"], "");
   state.vote = one(given.get("vote"), VOTES, DEFAULTS.vote);
   state.comment = given.get("comment") !== "any";
-  for (const name of ["type", "by", "search", "user", "trace"]) state[name] = given.get(name) ?? "";
+  for (const name of ["project", "type", "by", "search", "user", "trace"]) state[name] = given.get(name) ?? "";
   return state;
+}
+
+/** What every question to the API is about. A key of several projects asks about its first unless one is named. */
+export function scope({ project, source, type }) {
+  return { project, source, event_type: type };
 }
 
 /** The query string of a state; what is at its default is left out. */

@@ -1,4 +1,5 @@
-// Before the first paint, so that a page in a chosen theme does not flash in the other one. A classic script: modules come later.
+// Before the first paint, so that a page in a chosen theme does not flash in the other one. A classic script: modules
+// come later.
 "use strict";
 try {
   const theme = localStorage.getItem("plaudit-theme");

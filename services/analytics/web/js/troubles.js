@@ -1,4 +1,5 @@
-// What concerns the whole page: a store that is away, a session that has ended. Told once, at the top; tried again by itself.
+// What concerns the whole page: a store that is away, a session that has ended. Told once, at the top; tried again by
+// itself.
 
 import { h, replace } from "./dom.js";
 
@@ -76,7 +77,12 @@ export class Troubles {
       h(
         "div",
         { class: "notice", dataset: { code: error.code } },
-        h("p", {}, h("b", {}, `${TITLES[error.code] ?? "Something went wrong"}. `), EXPLANATIONS[error.code] ?? error.message),
+        h(
+          "p",
+          {},
+          h("b", {}, `${TITLES[error.code] ?? "Something went wrong"}. `),
+          EXPLANATIONS[error.code] ?? error.message,
+        ),
         h("button", { type: "button", onclick: () => this.#again() }, "Try again now"),
       ),
     );

@@ -56,9 +56,7 @@ async def fronting(to: str, limits: ProxyLimits = _LIMITS) -> AsyncIterator[Fron
 
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, server_header=False)
-    )
+    server = uvicorn.Server(uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, server_header=False))
     duty = asyncio.create_task(proxy.run())
     serving = asyncio.create_task(server.serve([listener]))
     while not server.started:

@@ -7,7 +7,7 @@ import { colours } from "./colours.js";
 
 const FONT = '12px Inter, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 const CURSORS = uPlot.sync("plaudit");
-const LABEL_WIDTH = 68;
+const LABEL_WIDTH = 60;
 const VALUE_AXIS_WIDTH = 48;
 
 /**
@@ -73,8 +73,14 @@ export class Chart {
       series: [{}, ...series],
       legend: { show: false },
       padding: [10, 12, 0, 0],
-      scales: { x: { time: false, range: () => [view.buckets[0].start, view.buckets.at(-1).end] }, y: { range: y.range } },
-      axes: [this.#timeAxis(view, axis), { ...axis, size: VALUE_AXIS_WIDTH, values: (_, splits) => splits.map(y.label) }],
+      scales: {
+        x: { time: false, range: () => [view.buckets[0].start, view.buckets.at(-1).end] },
+        y: { range: y.range },
+      },
+      axes: [
+        this.#timeAxis(view, axis),
+        { ...axis, size: VALUE_AXIS_WIDTH, space: 38, values: (_, splits) => splits.map(y.label) },
+      ],
       cursor: {
         y: false,
         points: { show: false },
@@ -108,7 +114,13 @@ export class Chart {
     replace(
       this.tip,
       h("p", { class: "tip-title" }, bucket.partial ? `${name} (a part)` : name),
-      h("dl", {}, this.rows(view, index).map(([kind, label, text]) => h("div", {}, h("dt", { class: kind || null }, label), h("dd", {}, text)))),
+      h(
+        "dl",
+        {},
+        this.rows(view, index).map(([kind, label, text]) =>
+          h("div", {}, h("dt", { class: kind || null }, label), h("dd", {}, text)),
+        ),
+      ),
     );
     const x = plot.valToPos(bucket.middle, "x");
     const onTheLeft = x > plot.over.clientWidth / 2;
@@ -126,7 +138,7 @@ export class Chart {
   }
 }
 
-/** Veils the buckets that the period cuts: they hold less than the others. */
+/** Veils the bars and bands of buckets that the period cuts: they hold less than the others. */
 function paleEnds(plot, view, palette) {
   const { ctx, bbox } = plot;
   ctx.save();

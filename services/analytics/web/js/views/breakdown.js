@@ -1,9 +1,11 @@
 // Where: satisfaction by a dimension that can be chosen, each with its interval against the whole.
 
 import * as api from "../api.js";
+import { extent, whiskers } from "../charts/whiskers.js";
 import { byId, h, replace } from "../dom.js";
 import { count, figure, interval, percent } from "../format.js";
 import { Loading } from "../loading.js";
+import { scope } from "../state.js";
 
 const LIMIT = 12;
 /** Where LangWatch's clients put the comment: to be read, not to be counted. */
@@ -37,7 +39,7 @@ export class BreakdownView {
   }
 
   update(state, span) {
-    const bounds = { from: new Date(span.from), to: new Date(span.to) };
+    const bounds = { from: new Date(span.from), to: new Date(span.to), project: state.project };
     this.order.value = state.order;
     this.keysLoading.loadOnce(
       api.query(bounds),
@@ -54,11 +56,15 @@ export class BreakdownView {
   #load(state, bounds) {
     const by = state.by || usual(this.#keys);
     this.#offer(by);
-    const parameters = { ...bounds, by, source: state.source, event_type: state.type, limit: LIMIT };
-    this.loading.loadOnce(api.query(parameters), (signal) => api.breakdown(parameters, signal), (answer) => {
-      this.#groups = answer;
-      this.#show(answer);
-    });
+    const parameters = { ...bounds, ...scope(state), by, limit: LIMIT };
+    this.loading.loadOnce(
+      api.query(parameters),
+      (signal) => api.breakdown(parameters, signal),
+      (answer) => {
+        this.#groups = answer;
+        this.#show(answer);
+      },
+    );
   }
 
   #offer(by) {
@@ -67,9 +73,15 @@ export class BreakdownView {
       ["Details", this.#keys.details.filter((name) => name !== COMMENT).map((name) => [`detail:${name}`, name])],
       ["Metrics", this.#keys.metrics.map((name) => [`metric:${name}`, name])],
     ];
-    if (!groups.some(([, options]) => options.some(([value]) => value === by))) groups.push(["From the link", [[by, by]]]);
+    if (!groups.some(([, options]) => options.some(([value]) => value === by)))
+      groups.push(["From the link", [[by, by]]]);
     const option = ([value, label]) => h("option", { value }, label);
-    replace(this.by, groups.filter(([, options]) => options.length).map(([label, options]) => h("optgroup", { label }, options.map(option))));
+    replace(
+      this.by,
+      groups
+        .filter(([, options]) => options.length)
+        .map(([label, options]) => h("optgroup", { label }, options.map(option))),
+    );
     this.by.value = by;
   }
 
@@ -96,8 +108,22 @@ export class BreakdownView {
             "tr",
             {},
             h("th", { scope: "col" }, heading),
-            h("td", { class: "whiskers", "aria-hidden": "true" }, h("span", { class: "scale" }, h("span", {}, percent(scale.low, 0)), h("span", {}, percent(scale.high, 0)))),
-            h("th", { scope: "col", class: "number" }, h("span", { class: "narrow-hidden" }, "Satisfaction"), h("span", { class: "narrow-only", "aria-hidden": "true" }, "Sat.")),
+            h(
+              "td",
+              { class: "whiskers", "aria-hidden": "true" },
+              h(
+                "span",
+                { class: "scale" },
+                h("span", {}, percent(scale.low, 0)),
+                h("span", {}, percent(scale.high, 0)),
+              ),
+            ),
+            h(
+              "th",
+              { scope: "col", class: "number" },
+              h("span", { class: "narrow-hidden" }, "Satisfaction"),
+              h("span", { class: "narrow-only", "aria-hidden": "true" }, "Sat."),
+            ),
             withMean && h("th", { scope: "col", class: "number" }, "Mean"),
             h("th", { scope: "col", class: "number" }, "Votes"),
           ),
@@ -142,12 +168,24 @@ export class BreakdownView {
       event.preventDefault();
       this.store.set(patch);
     };
-    return h("a", { class: "value", href: this.store.link(patch), title: `Only ${value}`, dataset: { key: `group ${value}` }, onclick: follow }, value);
+    return h(
+      "a",
+      {
+        class: "value",
+        href: this.store.link(patch),
+        title: `Only ${value}`,
+        dataset: { key: `group ${value}` },
+        onclick: follow,
+      },
+      value,
+    );
   }
 }
 
 function usual(keys) {
-  const key = ["model", "version", "locale"].find((name) => keys.details.includes(name)) ?? keys.details.find((name) => name !== COMMENT);
+  const key =
+    ["model", "version", "locale"].find((name) => keys.details.includes(name)) ??
+    keys.details.find((name) => name !== COMMENT);
   return key ? `detail:${key}` : "source";
 }
 
@@ -167,25 +205,4 @@ function compared(group, all) {
   if (group.satisfaction_high < all) return "below";
   if (group.satisfaction_low > all) return "above";
   return null;
-}
-
-function extent(groups, all) {
-  const shares = groups.flatMap((group) => [group.satisfaction_low, group.satisfaction_high]).filter((share) => share != null);
-  if (all != null) shares.push(all);
-  if (!shares.length) return { low: 0, high: 1 };
-  return { low: Math.floor(Math.min(...shares) * 10) / 10, high: Math.ceil(Math.max(...shares) * 10) / 10 };
-}
-
-function whiskers(group, all, { low, high }) {
-  const place = (share) => `${((share - low) / (high - low || 1)) * 100}%`;
-  const line = all != null && h("span", { class: "whole", style: { left: place(all) } });
-  if (group.satisfaction == null) return h("span", { class: "whisker-plot" }, line);
-  const width = `${((group.satisfaction_high - group.satisfaction_low) / (high - low || 1)) * 100}%`;
-  return h(
-    "span",
-    { class: "whisker-plot" },
-    line,
-    h("span", { class: "whisker", style: { left: place(group.satisfaction_low), width } }),
-    h("span", { class: "dot", style: { left: place(group.satisfaction) } }),
-  );
 }

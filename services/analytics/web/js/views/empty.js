@@ -27,11 +27,14 @@ export class EmptyView {
   /** Finds out which of both it is, and tells. */
   show(now) {
     this.section.hidden = false;
-    const parameters = { from: BEGINNING, to: new Date(now), limit: 1 };
-    this.loading.load((signal) => api.events(parameters, signal), ({ events }) => {
-      if (events.length) this.#elsewhere(Date.parse(events[0].time));
-      else this.#first();
-    });
+    const parameters = { project: this.store.state.project, from: BEGINNING, to: new Date(now), limit: 1 };
+    this.loading.load(
+      (signal) => api.events(parameters, signal),
+      ({ events }) => {
+        if (events.length) this.#elsewhere(Date.parse(events[0].time));
+        else this.#first();
+      },
+    );
   }
 
   #elsewhere(newest) {
@@ -40,8 +43,21 @@ export class EmptyView {
     replace(
       this.section,
       h("h2", { id: "empty-title" }, "Nothing here"),
-      h("p", {}, `There is no feedback in this period with these filters. The newest of project ${this.project()} is from ${moment(newest, this.store.timeZone)}.`),
-      h("p", { class: "buttons" }, h("button", { type: "button", class: "primary", dataset: { key: "around" }, onclick: () => this.store.set(around) }, "Show the 28 days up to it")),
+      h(
+        "p",
+        {},
+        "There is no feedback in this period with these filters. ",
+        `The newest of project ${this.project()} is from ${moment(newest, this.store.timeZone)}.`,
+      ),
+      h(
+        "p",
+        { class: "buttons" },
+        h(
+          "button",
+          { type: "button", class: "primary", dataset: { key: "around" }, onclick: () => this.store.set(around) },
+          "Show the 28 days up to it",
+        ),
+      ),
     );
   }
 
@@ -53,8 +69,19 @@ export class EmptyView {
     replace(
       this.section,
       h("h2", { id: "empty-title" }, "Send the first event"),
-      h("p", {}, "Project ", h("b", {}, this.project()), " has no feedback yet. Point your LangWatch or Lunary client at this address, or try it by hand:"),
-      h("div", { class: "command" }, h("pre", { tabindex: "0", "aria-label": "Command that sends a first event" }, h("code", {}, command)), copy),
+      h(
+        "p",
+        {},
+        "Project ",
+        h("b", {}, this.project()),
+        " has no feedback yet. Point your LangWatch or Lunary client at this address, or try it by hand:",
+      ),
+      h(
+        "div",
+        { class: "command" },
+        h("pre", { tabindex: "0", "aria-label": "Command that sends a first event" }, h("code", {}, command)),
+        copy,
+      ),
       h(
         "p",
         { class: "muted" },

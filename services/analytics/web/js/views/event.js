@@ -27,9 +27,12 @@ export function eventBadge(event) {
 /** Its details, and metrics other than the vote, as name and value. */
 export function chips(event, most = MOST_CHIPS) {
   const metrics = Object.entries(event.metrics ?? {}).filter(([name]) => name !== "vote");
-  const details = Object.entries(event.details ?? {}).filter(([name, value]) => !NOT_CHIPS.has(name) && value != null && value !== "");
+  const details = Object.entries(event.details ?? {}).filter(
+    ([name, value]) => !NOT_CHIPS.has(name) && value != null && value !== "",
+  );
   const all = [...details, ...metrics.map(([name, value]) => [name, figure(value)])];
-  const chip = ([name, value]) => h("span", { class: "chip", title: `${name}: ${value}` }, h("span", { class: "chip-name" }, `${name} `), value);
+  const chip = ([name, value]) =>
+    h("span", { class: "chip", title: `${name}: ${value}` }, h("span", { class: "chip-name" }, `${name} `), value);
   const rest = all.length - most;
   return [all.slice(0, most).map(chip), rest > 0 && h("span", { class: "chip" }, `${rest} more`)];
 }
@@ -42,5 +45,9 @@ export function storyLink(store, trace, text, key) {
     store.set({ trace });
   };
   const label = `${text} of trace ${trace}`;
-  return h("a", { href: store.link({ trace }), class: "story-link", "aria-label": label, dataset: { key }, onclick: follow }, text);
+  return h(
+    "a",
+    { href: store.link({ trace }), class: "story-link", "aria-label": label, dataset: { key }, onclick: follow },
+    text,
+  );
 }

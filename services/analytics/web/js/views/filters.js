@@ -33,11 +33,21 @@ export class FiltersView {
     byId("source").value = state.source;
     byId("interval").value = state.interval;
     this.#offerTypes(state.type);
-    const parameters = { by: "event_type", from: new Date(span.from), to: new Date(span.to), source: state.source };
-    this.loading.loadOnce(api.query(parameters), (signal) => api.breakdown(parameters, signal), (answer) => {
-      this.#types = answer.groups.map((group) => group.value);
-      this.#offerTypes(this.store.state.type);
-    });
+    const parameters = {
+      by: "event_type",
+      from: new Date(span.from),
+      to: new Date(span.to),
+      project: state.project,
+      source: state.source,
+    };
+    this.loading.loadOnce(
+      api.query(parameters),
+      (signal) => api.breakdown(parameters, signal),
+      (answer) => {
+        this.#types = answer.groups.map((group) => group.value);
+        this.#offerTypes(this.store.state.type);
+      },
+    );
   }
 
   /** Only when it changed: a refresh must not close or overwrite what somebody is typing into. */
@@ -53,7 +63,11 @@ export class FiltersView {
   #offerTypes(chosen) {
     const types = chosen && !this.#types.includes(chosen) ? [...this.#types, chosen] : this.#types;
     const select = byId("event-type");
-    replace(select, h("option", { value: "" }, "All"), types.map((type) => h("option", { value: type }, type)));
+    replace(
+      select,
+      h("option", { value: "" }, "All"),
+      types.map((type) => h("option", { value: type }, type)),
+    );
     select.value = chosen;
   }
 
@@ -79,7 +93,8 @@ export class FiltersView {
 
   #applyCustom() {
     const [from, to] = [Date.parse(byId("custom-from").value), Date.parse(byId("custom-to").value)];
-    if (from < to) this.store.set({ from, to });
+    // The fields speak the viewer's own time, so from here on the page does, too.
+    if (from < to) this.store.set({ from, to, tz: null });
     else byId("custom-error").textContent = "The end must be after the start.";
   }
 
@@ -111,5 +126,6 @@ export function setUpCopying(button, text) {
 function local(at) {
   const date = new Date(at);
   const two = (number) => String(number).padStart(2, "0");
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}T${two(date.getHours())}:${two(date.getMinutes())}`;
+  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
+  return `${day}T${two(date.getHours())}:${two(date.getMinutes())}`;
 }

@@ -27,10 +27,17 @@ export function showHero({ totals, previous }, before) {
     h("p", { class: "hero-figure" }, percent(totals.satisfaction)),
     totals.satisfaction == null
       ? h("p", { class: "hero-interval" }, "No votes in this period")
-      : h("p", { class: "hero-interval" }, `95\u202f% interval ${interval(totals.satisfaction_low, totals.satisfaction_high)}`),
+      : h(
+          "p",
+          { class: "hero-interval" },
+          `95\u202f% interval ${interval(totals.satisfaction_low, totals.satisfaction_high)}`,
+        ),
     moved && verdict(moved, previous, before),
   );
-  replace(byId("counts"), COUNTS.map(([name, label]) => figure(label, totals[name], previous[name])));
+  replace(
+    byId("counts"),
+    COUNTS.map(([name, label]) => figure(label, totals[name], previous[name])),
+  );
   return sentence(totals, moved, previous, before);
 }
 
@@ -39,14 +46,29 @@ function verdict(moved, previous, before) {
   return h(
     "div",
     { class: `verdict ${moved.verdict}` },
-    h("p", { class: "verdict-word" }, h("span", { "aria-hidden": "true" }, sign), ` ${word} `, h("span", { class: "verdict-points" }, `${points(moved.value)} points`)),
-    h("p", { class: "verdict-why" }, `against ${before}, ${percent(previous.satisfaction)}; 95\u202f%: ${points(moved.low)} to ${points(moved.high)}`),
+    h(
+      "p",
+      { class: "verdict-word" },
+      h("span", { "aria-hidden": "true" }, sign),
+      ` ${word} `,
+      h("span", { class: "verdict-points" }, `${points(moved.value)} points`),
+    ),
+    h(
+      "p",
+      { class: "verdict-why" },
+      `against ${before}, ${percent(previous.satisfaction)}; 95\u202f%: ${points(moved.low)} to ${points(moved.high)}`,
+    ),
   );
 }
 
 function figure(label, now, before) {
   const changed = change(now, before);
-  return h("div", {}, h("dt", {}, label), h("dd", {}, count(now), changed && h("span", { class: "changed" }, ` ${changed}`)));
+  return h(
+    "div",
+    {},
+    h("dt", {}, label),
+    h("dd", {}, count(now), changed && h("span", { class: "changed" }, ` ${changed}`)),
+  );
 }
 
 function sentence(totals, moved, previous, before) {

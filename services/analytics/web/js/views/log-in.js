@@ -40,7 +40,11 @@ export class LogInView {
       await api.logIn(key);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.#tell(error.status === 401 ? "This is no read key that holds. It may have been revoked, or be a key of another kind." : error.message);
+      this.#tell(
+        error.status === 401
+          ? "This is no read key that holds. It may have been revoked, or be a key of another kind."
+          : error.message,
+      );
       this.key.setAttribute("aria-invalid", "true");
       this.key.select();
       return;

@@ -12,7 +12,8 @@ export class PipelineView {
   #timer = null;
   #asked = null;
 
-  constructor({ troubles }) {
+  constructor({ store, troubles }) {
+    this.store = store;
     this.line = byId("pipeline");
     this.troubles = troubles;
     document.addEventListener("visibilitychange", () => this.#timer !== null && this.#ask());
@@ -38,7 +39,7 @@ export class PipelineView {
     const asked = new AbortController();
     this.#asked = asked;
     try {
-      this.#show(await api.pipeline(asked.signal));
+      this.#show(await api.pipeline({ project: this.store.state.project }, asked.signal));
     } catch (error) {
       if (!(error instanceof ApiError)) {
         if (error.name === "AbortError") return;
@@ -68,7 +69,12 @@ export class PipelineView {
 
   #tell(state, text, figures) {
     this.line.dataset.state = state;
-    replace(this.line, h("span", { class: "light", "aria-hidden": "true" }), h("b", {}, text), figures.map(([name, value]) => h("span", { class: "pipeline-figure" }, `${value} ${name}`)));
+    replace(
+      this.line,
+      h("span", { class: "light", "aria-hidden": "true" }),
+      h("b", {}, text),
+      figures.map(([name, value]) => h("span", { class: "pipeline-figure" }, `${value} ${name}`)),
+    );
   }
 }
 

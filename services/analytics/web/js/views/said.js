@@ -4,6 +4,7 @@ import * as api from "../api.js";
 import { byId, h, replace } from "../dom.js";
 import { ago, moment } from "../format.js";
 import { Loading } from "../loading.js";
+import { scope } from "../state.js";
 import { chips, eventBadge, sourceName, storyLink } from "./event.js";
 
 const PAGE = 10;
@@ -34,21 +35,24 @@ export class SaidView {
     this.#offerExport(filters);
     if (again && this.#pages > 1) return;
     this.#parameters = { ...filters, limit: PAGE };
-    this.loading.loadOnce(api.query(this.#parameters), (signal) => api.events(this.#parameters, signal), (answer) => {
-      this.moreLoading.cancel();
-      this.#pages = 1;
-      replace(this.list, this.#items(answer.events));
-      if (!answer.events.length) replace(this.list, h("li", { class: "nothing" }, this.#nothing()));
-      this.#offerMore(answer.next);
-    });
+    this.loading.loadOnce(
+      api.query(this.#parameters),
+      (signal) => api.events(this.#parameters, signal),
+      (answer) => {
+        this.moreLoading.cancel();
+        this.#pages = 1;
+        replace(this.list, this.#items(answer.events));
+        if (!answer.events.length) replace(this.list, h("li", { class: "nothing" }, this.#nothing()));
+        this.#offerMore(answer.next);
+      },
+    );
   }
 
   #filters(state, span) {
     return {
       from: new Date(span.from),
       to: new Date(span.to),
-      source: state.source,
-      event_type: state.type,
+      ...scope(state),
       vote: state.vote === "any" ? "" : state.vote,
       has_comment: state.comment ? "true" : "",
       current: state.vote === "any" ? "" : "true",
@@ -69,24 +73,34 @@ export class SaidView {
     const user = byId("said-user");
     user.hidden = !state.user;
     if (!state.user) return;
-    replace(user, "Only ", h("b", {}, state.user), " ", h("button", { type: "button", class: "quiet", onclick: () => this.store.set({ user: "" }) }, "All users"));
+    replace(
+      user,
+      "Only ",
+      h("b", {}, state.user),
+      " ",
+      h("button", { type: "button", class: "quiet", onclick: () => this.store.set({ user: "" }) }, "All users"),
+    );
   }
 
   #offerExport(filters) {
-    for (const format of ["csv", "ndjson", "parquet"]) byId(`export-${format}`).href = api.exportAddress({ format, ...filters });
+    for (const format of ["csv", "ndjson", "parquet"])
+      byId(`export-${format}`).href = api.exportAddress({ format, ...filters });
   }
 
   #older() {
     if (!this.#next) return;
     const parameters = { ...this.#parameters, cursor: this.#next };
-    this.moreLoading.load((signal) => api.events(parameters, signal), (answer) => {
-      this.#pages += 1;
-      const items = this.#items(answer.events);
-      this.list.append(...items);
-      this.#offerMore(answer.next);
-      // Keyboards and readers aloud go on where the new ones start.
-      items[0]?.querySelector("a")?.focus({ preventScroll: true });
-    });
+    this.moreLoading.load(
+      (signal) => api.events(parameters, signal),
+      (answer) => {
+        this.#pages += 1;
+        const items = this.#items(answer.events);
+        this.list.append(...items);
+        this.#offerMore(answer.next);
+        // Keyboards and readers aloud go on where the new ones start.
+        items[0]?.querySelector("a")?.focus({ preventScroll: true });
+      },
+    );
   }
 
   #offerMore(next) {

@@ -4,6 +4,7 @@ import * as api from "../api.js";
 import { byId, h, replace } from "../dom.js";
 import { count, figure } from "../format.js";
 import { Loading } from "../loading.js";
+import { scope } from "../state.js";
 
 const COLUMNS = [
   ["Count", "count", count],
@@ -22,8 +23,12 @@ export class SignalsView {
   }
 
   update(state, span) {
-    const parameters = { from: new Date(span.from), to: new Date(span.to), source: state.source, event_type: state.type };
-    this.loading.loadOnce(api.query(parameters), (signal) => api.metrics(parameters, signal), ({ metrics }) => this.#show(metrics));
+    const parameters = { from: new Date(span.from), to: new Date(span.to), ...scope(state) };
+    this.loading.loadOnce(
+      api.query(parameters),
+      (signal) => api.metrics(parameters, signal),
+      ({ metrics }) => this.#show(metrics),
+    );
   }
 
   #show(metrics) {
@@ -42,7 +47,16 @@ export class SignalsView {
         "table",
         {},
         h("caption", { class: "visually-hidden" }, "Metrics of events other than the vote"),
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Metric"), COLUMNS.map(([heading]) => h("th", { scope: "col", class: "number" }, heading)))),
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            h("th", { scope: "col" }, "Metric"),
+            COLUMNS.map(([heading]) => h("th", { scope: "col", class: "number" }, heading)),
+          ),
+        ),
         h("tbody", {}, others.map(row)),
       ),
     );

@@ -45,7 +45,10 @@ export class StoryView {
     replace(this.title, "Trace ", h("code", {}, state.trace));
     if (!this.dialog.open) this.dialog.showModal();
     this.title.focus();
-    this.loading.load((signal) => api.trace(state.trace, signal), (story) => this.#show(story));
+    this.loading.load(
+      (signal) => api.trace(state.trace, { project: state.project }, signal),
+      (story) => this.#show(story),
+    );
   }
 
   /** Closes it without touching the address: the page is being left. */
@@ -71,13 +74,23 @@ export class StoryView {
           "p",
           {},
           current.vote == null ? "No vote" : voteBadge(current.vote),
-          current.vote_time && h("span", { class: "muted" }, `since ${moment(Date.parse(current.vote_time), this.store.timeZone)}`),
+          current.vote_time &&
+            h("span", { class: "muted" }, `since ${moment(Date.parse(current.vote_time), this.store.timeZone)}`),
         ),
         current.comment ? h("blockquote", { dir: "auto" }, current.comment) : null,
       ),
-      h("h3", {}, `History, ${count(total)} ${total === 1 ? "event" : "events"}${source ? ` by ${sourceName(source)}` : ""}`),
-      h("ol", { class: "history" }, shown.map((event) => this.#item(event))),
-      shown.length < total && h("p", { class: "nothing" }, `The newest ${count(shown.length)}; the export has all of them.`),
+      h(
+        "h3",
+        {},
+        `History, ${count(total)} ${total === 1 ? "event" : "events"}${source ? ` by ${sourceName(source)}` : ""}`,
+      ),
+      h(
+        "ol",
+        { class: "history" },
+        shown.map((event) => this.#item(event)),
+      ),
+      shown.length < total &&
+        h("p", { class: "nothing" }, `The newest ${count(shown.length)}; the export has all of them.`),
     );
   }
 
@@ -88,15 +101,28 @@ export class StoryView {
     return h(
       "li",
       { class: event.superseded ? "superseded" : null },
-      h("p", { class: "said-head" }, eventBadge(event), h("time", { datetime: event.time }, at), h("span", {}, event.event_type), event.user_id && h("span", { class: "said-by" }, event.user_id)),
-      event.comment ? h("blockquote", { dir: "auto" }, event.comment) : event.comment === "" ? h("p", { class: "muted" }, "Comment taken back") : null,
+      h(
+        "p",
+        { class: "said-head" },
+        eventBadge(event),
+        h("time", { datetime: event.time }, at),
+        h("span", {}, event.event_type),
+        event.user_id && h("span", { class: "said-by" }, event.user_id),
+      ),
+      event.comment
+        ? h("blockquote", { dir: "auto" }, event.comment)
+        : event.comment === ""
+          ? h("p", { class: "muted" }, "Comment taken back")
+          : null,
       h("p", { class: "chips" }, chips(event, 20)),
       note && h("p", { class: "muted" }, note),
       h(
         "details",
         { class: "raw" },
         h("summary", {}, "As sent", event.sent_again && " more than once", `, received ${received}`),
-        event.raw ? h("pre", { tabindex: "0" }, pretty(event.raw)) : h("p", { class: "muted" }, "No longer kept: the original is emptied some time after it was received."),
+        event.raw
+          ? h("pre", { tabindex: "0" }, pretty(event.raw))
+          : h("p", { class: "muted" }, "No longer kept: the original is emptied some time after it was received."),
       ),
     );
   }

@@ -9,6 +9,7 @@ import { byId } from "../dom.js";
 import { clock, count, duration, interval, percent } from "../format.js";
 import { Loading } from "../loading.js";
 import { bucketName, buckets } from "../period.js";
+import { scope } from "../state.js";
 import { showHero } from "./hero.js";
 
 export class SummaryView {
@@ -44,10 +45,13 @@ export class SummaryView {
       to: new Date(span.to),
       interval: span.interval,
       tz: this.store.timeZone,
-      source: state.source,
-      event_type: state.type,
+      ...scope(state),
     };
-    this.loading.loadOnce(api.query(parameters), (signal) => api.summary(parameters, signal), (answer) => this.#show(answer, span));
+    this.loading.loadOnce(
+      api.query(parameters),
+      (signal) => api.summary(parameters, signal),
+      (answer) => this.#show(answer, span),
+    );
   }
 
   redraw() {
@@ -88,14 +92,25 @@ export class SummaryView {
 }
 
 function trendInWords(view, totals) {
-  const known = view.series.map((bucket, index) => ({ ...bucket, index })).filter((bucket) => bucket.satisfaction != null);
+  const known = view.series
+    .map((bucket, index) => ({ ...bucket, index }))
+    .filter((bucket) => bucket.satisfaction != null);
   if (!known.length) return "Satisfaction over time: no votes.";
   known.sort((a, b) => a.satisfaction - b.satisfaction);
   const name = ({ index }) => bucketName(view.buckets[index].start, view.interval, view.timeZone);
   const [worst, best] = [known[0], known.at(-1)];
-  return `Line chart of satisfaction by ${view.interval}, ${percent(totals.satisfaction)} over all. Lowest: ${percent(worst.satisfaction)}, ${name(worst)}. Highest: ${percent(best.satisfaction)}, ${name(best)}. The data table below has all figures.`;
+  return [
+    `Line chart of satisfaction by ${view.interval}, ${percent(totals.satisfaction)} over all.`,
+    `Lowest: ${percent(worst.satisfaction)}, ${name(worst)}.`,
+    `Highest: ${percent(best.satisfaction)}, ${name(best)}.`,
+    "The data table below has all figures.",
+  ].join(" ");
 }
 
 function votesInWords(view, totals) {
-  return `Bar chart of votes by ${view.interval}: ${count(totals.up)} up, ${count(totals.down)} down, ${count(totals.undone)} taken back. The data table below has all figures.`;
+  return [
+    `Bar chart of votes by ${view.interval}:`,
+    `${count(totals.up)} up, ${count(totals.down)} down, ${count(totals.undone)} taken back.`,
+    "The data table below has all figures.",
+  ].join(" ");
 }

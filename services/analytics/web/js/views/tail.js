@@ -2,9 +2,10 @@
 
 import * as api from "../api.js";
 import { byId, h, replace } from "../dom.js";
-import { clock, count, date } from "../format.js";
+import { clock, count, date, figure } from "../format.js";
 import { Loading } from "../loading.js";
-import { eventBadge, sourceName, storyLink } from "./event.js";
+import { scope } from "../state.js";
+import { eventBadge, sourceName, storyLink, voteBadge } from "./event.js";
 
 const MOST = 40;
 const BEGIN_WITH = 15;
@@ -34,7 +35,7 @@ export class TailView {
   }
 
   update(state) {
-    const address = api.tailAddress({ source: state.source, event_type: state.type });
+    const address = api.tailAddress(scope(state));
     if (address === this.#address) return;
     this.#address = address;
     this.#waiting = [];
@@ -53,10 +54,13 @@ export class TailView {
 
   /** What came in before, so that the list does not start empty. */
   #begin(state) {
-    const parameters = { from: new Date(Date.now() - RECENT_MILLISECONDS), source: state.source, event_type: state.type, limit: BEGIN_WITH };
-    this.loading.load((signal) => api.events(parameters, signal), ({ events }) => {
-      for (const event of events) if (!this.#shown.has(delivery(event))) this.list.append(this.#item(event));
-    });
+    const parameters = { from: new Date(Date.now() - RECENT_MILLISECONDS), ...scope(state), limit: BEGIN_WITH };
+    this.loading.load(
+      (signal) => api.events(parameters, signal),
+      ({ events }) => {
+        for (const event of events) if (!this.#shown.has(delivery(event))) this.list.append(this.#item(event));
+      },
+    );
   }
 
   #close() {
@@ -81,7 +85,8 @@ export class TailView {
     source.addEventListener("error", () => {
       this.#tell("lost");
       // The browser tries again by itself, except after a refusal.
-      if (source.readyState === EventSource.CLOSED) this.#retry = setTimeout(() => this.#reconnect(), RETRY_MILLISECONDS);
+      if (source.readyState === EventSource.CLOSED)
+        this.#retry = setTimeout(() => this.#reconnect(), RETRY_MILLISECONDS);
     });
   }
 
@@ -116,7 +121,11 @@ export class TailView {
 
   #tell(connection) {
     this.state.dataset.state = this.#paused ? "paused" : connection;
-    const words = { connecting: "Connecting …", open: "Waiting for events as they come in", lost: "Connection lost, trying again …" };
+    const words = {
+      connecting: "Connecting …",
+      open: "Waiting for events as they come in",
+      lost: "Connection lost, trying again …",
+    };
     this.state.textContent = this.#paused ? `Paused, ${count(this.#missed)} new` : words[connection];
   }
 
@@ -127,11 +136,20 @@ export class TailView {
       "li",
       { class: "tail-item" },
       h("time", { datetime: event.time }, recent(at, this.store.timeZone)),
-      eventBadge(event),
-      h("span", { class: "tail-said", dir: "auto" }, event.comment || h("span", { class: "tail-source" }, sourceName(event.source))),
+      event.vote == null && event.comment == null ? voteBadge(null) : eventBadge(event),
+      event.comment
+        ? h("span", { class: "tail-said", dir: "auto" }, event.comment)
+        : h("span", { class: "tail-said tail-kind" }, kind(event)),
       storyLink(this.store, event.trace_id, "Story", `tail ${event.id}`),
     );
   }
+}
+
+/** Of an event without a comment: which source, and for a signal which one. */
+function kind(event) {
+  if (event.vote != null) return sourceName(event.source);
+  const metrics = Object.entries(event.metrics ?? {}).map(([name, value]) => `${name} ${figure(value)}`);
+  return [event.event_type, ...metrics].join(", ");
 }
 
 /** What tells an event that is already listed from one that was corrected: that has the same id. */
