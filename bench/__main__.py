@@ -17,7 +17,7 @@ import structlog
 import typer
 from rich.console import Console
 
-from bench import doors, pipeline, workers
+from bench import doors, pipeline, relays, workers
 from bench.figures import Outcome
 from bench.table import RESULTS, Report
 
@@ -28,6 +28,9 @@ MEASUREMENTS: Mapping[str, Callable[[], Outcome]] = {
     "door-batches": doors.batches,
     "door-traffic": doors.ordinary_traffic,
     "door-fsynced": doors.fsynced,
+    "relay-single": relays.single_events,
+    "relay-traffic": relays.ordinary_traffic,
+    "relay-learning": relays.learning,
     "worker-single": workers.single_entries,
     "worker-hundreds": workers.hundreds,
     "worker-hurried": workers.hurried_team,
@@ -66,4 +69,6 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command = typer.Typer(pretty_exceptions_enable=False)
+    command.command()(main)
+    command()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from matplotlib.figure import Figure
 
 _ROOT = Path(__file__).parents[1]
 _HPA_PERIOD = 15
@@ -232,12 +233,8 @@ def scenarios(rates: Rates) -> list[Scenario]:
 
 
 def plot(courses: dict[str, Course], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(4, len(courses), figsize=(4.6 * len(courses), 10), sharex="col", squeeze=False)
+    figure = Figure(figsize=(4.6 * len(courses), 10))
+    axes = figure.subplots(4, len(courses), sharex="col", squeeze=False)
     for column, (name, course) in enumerate(courses.items()):
         minutes = [second / 60 for second in range(len(course.lag))]
         rows: list[tuple[str, list[float], str]] = [

@@ -29,7 +29,7 @@ class BacklogWriter:
         self.stream = partitions(settings)[0]
         self.group = settings.consumer_group
 
-    def write(self, template: str, payloads: Iterable[bytes]) -> int:
+    def write(self, template: str, payloads: Iterable[bytes], field: bytes = FIELD) -> int:
         """A stream with a group that has read nothing; returns the number of its entries."""
         payloads = iter(payloads)
         written = 0
@@ -37,7 +37,7 @@ class BacklogWriter:
         while chunk := list(islice(payloads, _AT_ONCE)):
             pipe = self.redis.pipeline(transaction=False)
             for payload in chunk:
-                pipe.xadd(template, {FIELD: payload})
+                pipe.xadd(template, {field: payload})
             pipe.execute()
             written += len(chunk)
         self.redis.xgroup_create(template, self.group, id="0")

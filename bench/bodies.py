@@ -103,7 +103,7 @@ def entries(events: int, *, batch: int = 1, received_at: int, seed: int = 1) -> 
     it, Lunary's with so many events each. What only a lenient reader reads is left out: the bare loop would end on it.
     """
     if batch > 1:
-        feedback = filter(_plain, lunary_feedback(2 * events, seed))
+        feedback = filter(is_plain, lunary_feedback(2 * events, seed))
         for _ in range(events // batch):
             raws = [RawEvent(index, next(feedback)) for index in range(batch)]
             yield encode(Envelope(PROJECT, "lunary", os.urandom(16), received_at, raws))
@@ -117,11 +117,12 @@ def entries(events: int, *, batch: int = 1, received_at: int, seed: int = 1) -> 
                 if step.source == LANGWATCH
                 else [RawEvent(item.place, item.raw) for item in split(step.body) if item.raw is not None]
             )
-            if raws and _plain(step.body):
+            if raws and is_plain(step.body):
                 yield encode(Envelope(PROJECT, step.source, os.urandom(16), received_at, raws))
 
 
-def _plain(text: bytes) -> bool:
+def is_plain(text: bytes) -> bool:
+    """Whether a strict reader reads it."""
     try:
         msgspec.json.decode(text)
     except msgspec.DecodeError:

@@ -29,7 +29,7 @@ def _door(requests: Prebuilt, made: Stage, **settings: str) -> dict[str, Any]:
     try:
         redis.delete(stream)
         # What the door writes of its own accord (copies of keys) is there before it is counted.
-        result = _measured(door_spec(port, made.backends, **settings), port, requests, made)
+        result = measured(door_spec(port, made.backends, **settings), port, requests, made)
         result["log_bytes_per_request"] = (redis.memory_usage(stream, samples=0) or 0) / requests.count
         return result
     finally:
@@ -39,20 +39,25 @@ def _door(requests: Prebuilt, made: Stage, **settings: str) -> dict[str, Any]:
 
 def _empty(requests: Prebuilt, made: Stage) -> dict[str, Any]:
     port = free_port()
-    return _measured(ceiling_spec("empty_app", str(port), port=port), port, requests, made)
+    return measured(ceiling_spec("empty_app", str(port), port=port), port, requests, made)
 
 
 def _fixed(requests: Prebuilt, made: Stage) -> dict[str, Any]:
     port = free_port()
-    return _measured(ceiling_spec("fixed_answers", str(port), port=port), port, requests, made)
+    return measured(ceiling_spec("fixed_answers", str(port), port=port), port, requests, made)
 
 
-def _measured(spec: ProcessSpec, port: int, requests: Prebuilt, made: Stage) -> dict[str, Any]:
+def measured(
+    spec: ProcessSpec, port: int, requests: Prebuilt, made: Stage, before_stop: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """One flood on a server of its own. ``before_stop``: called when it is over and the server still there."""
     with running(spec, made.folder) as server:
         flood(_first(requests, 2_000), port)
         before = cpu_seconds(server.pid)
         result = flood(requests, port)
         result["server_cpu_us_per_request"] = (cpu_seconds(server.pid) - before) / requests.count * 1e6
+        if before_stop is not None:
+            before_stop()
     return result
 
 
@@ -71,7 +76,8 @@ def _first(requests: Prebuilt, count: int) -> Prebuilt:
     )
 
 
-def _told(results: list[dict[str, Any]]) -> str:
+def told(results: list[dict[str, Any]]) -> str:
+    """The absolute figures behind a ratio."""
     rate = medians(results, "requests_per_second")
     return (
         f"{rate:,.0f} requests/s, p99 {medians(results, 'p99_us') / 1000:.1f} ms, "
@@ -88,7 +94,7 @@ def _against_empty(
             _ROUNDS, {"empty": partial(_empty, requests, made), "ours": partial(_door, requests, made)}, outcome.runs
         )
     ours, empty = results["ours"], results["empty"]
-    ours_told, empty_told = _told(ours), _told(empty)
+    ours_told, empty_told = told(ours), told(empty)
     outcome.figures = [
         Figure(
             what=f"{what}: requests/s against the empty app",
@@ -208,8 +214,8 @@ def fsynced() -> Outcome:
             unit="x",
             must=0.5,
             aim=0.8,
-            ours=_told(results["fsynced"]),
-            ceiling=_told(results["acknowledged"]),
+            ours=told(results["fsynced"]),
+            ceiling=told(results["acknowledged"]),
         )
     ]
     return outcome

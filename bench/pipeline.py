@@ -55,12 +55,12 @@ class _Watcher(threading.Thread):
     def __init__(self, client: Client) -> None:
         super().__init__(daemon=True)
         self._client = client
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.seen: dict[str, float] = {}
 
     def run(self) -> None:
         since = 0
-        while not self._stop.wait(_POLL):
+        while not self._ended.wait(_POLL):
             rows = self._client.query(
                 f"SELECT trace_id, toUnixTimestamp64Micro(received_at) FROM {EVENTS_TABLE} "
                 "WHERE event_type = 'probe' AND received_at > fromUnixTimestamp64Micro({since:Int64})",
@@ -73,7 +73,7 @@ class _Watcher(threading.Thread):
                 since = max(since, int(cast("int", received)) - 3_000_000)
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 

@@ -130,7 +130,10 @@ class IngestSettings(_Settings):
         100_000, ge=1, le=2**20, description="Events of one Lunary request; more is 413. An SDK's burst has hundreds."
     )
     ingest_body_timeout: float = Field(
-        30.0, gt=0, description="Seconds for a request's body to arrive; then 408, so that slow senders hold nothing."
+        30.0,
+        gt=0,
+        description="Seconds for a request's body to arrive, then 408; and for its head, then the connection is closed: "
+        "slow senders hold nothing.",
     )
     ingest_keep_alive: float = Field(
         75.0, ge=1, description="Seconds an idle connection stays open; above the 60 s of common load balancers."

@@ -201,7 +201,7 @@ class RelayMetrics:
         )
         self.delay = Histogram(
             "plaudit_relay_delay_seconds",
-            "From Plaudit's answer to the vendor's 2xx.",
+            "From Plaudit's answer to the vendor's 2xx; of one in eight.",
             ["source"],
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
             registry=registry,

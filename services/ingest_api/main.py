@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 import uvicorn
@@ -41,6 +41,7 @@ from .body import BodyReader
 from .door import Door
 from .durability import Durability, DurabilityWatch
 from .guarded import GuardedAppender
+from .heads import Connection, HeadWatch
 from .health import Health
 from .learning import Learner
 from .log_gauges import LogGauges
@@ -48,6 +49,7 @@ from .minting import Minter, system_randbytes
 from .outage import SpoolingAppender
 from .partitioned import PartitionedPublisher
 from .pressure import Pressure, Watermarks
+from .protocol import BoundedHeadProtocol
 from .publisher import Appender, Limits, Publisher
 from .rate import RateLimiter
 from .reader import FeedbackReader
@@ -239,7 +241,7 @@ async def serve(settings: IngestSettings, parts: Parts) -> None:
         signal.signal(caught, lambda _signal, _frame: None)
     config = uvicorn.Config(
         create_app(parts),
-        http="httptools",
+        http=BoundedHeadProtocol,
         ws="none",
         lifespan="on",
         access_log=False,
@@ -258,5 +260,10 @@ async def serve(settings: IngestSettings, parts: Parts) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
-    await server.serve(sockets=[listener])
+    connections = cast("set[Connection]", server.server_state.connections)
+    heads = HeadWatch(connections, settings.ingest_body_timeout, time.monotonic)
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(heads.run())
+        await server.serve(sockets=[listener])
+        watching.cancel()
     log.info("ingest_stopped")

@@ -88,8 +88,8 @@ class LogReader(Redis):
         await asyncio.sleep(_PAUSE_AFTER_ERROR)
 
 
-def _as_it_lies(reply: Any, **_options: Any) -> Any:
-    return reply or []
+def _as_it_lies(response: Any, **_kwargs: Any) -> Any:
+    return response or []
 
 
 class ClusterReader(LogReader):

@@ -24,6 +24,12 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default")
 
 
+def _not_negative(schema: dict[str, Any]) -> None:
+    """Said to readers only: such times are refused in words of their own, below."""
+    _without_default(schema)
+    schema["minimum"] = 0
+
+
 class TrackEvent(BaseModel):
     """One act of feedback on a trace. Fields that are not named here are ignored."""
 
@@ -39,7 +45,7 @@ class TrackEvent(BaseModel):
     timestamp: float = Field(
         default=math.nan,
         description="When it happened, in milliseconds since 1970. Absent: now.",
-        json_schema_extra=_without_default,
+        json_schema_extra=_not_negative,
     )
     event_id: str = Field(
         default="",

@@ -57,14 +57,19 @@ def seeded(
         if not server.running:
             server.restart()
     with running_site(folder, clickhouse.url, valkey.url) as site:
-        keys = [site.key(project) for project in (known.PROJECT, "lively", "empty", "fresh")]
-        both = site.key("lively", site.key(known.PROJECT))
+        keys = {
+            "known_key": site.key(known.PROJECT),
+            "lively_key": site.key("lively"),
+            "empty_key": site.key("empty"),
+            "fresh_key": site.key("fresh"),
+            "two_projects_key": site.key("lively", site.key(known.PROJECT)),
+        }
         known_events = known.events()
         lively = list(realistic.events("lively", known.NOW, days=20, per_day=60))
         site.insert([*known_events, *lively])
-        site.wait_for(keys[0], len(known_events))
-        site.wait_for(keys[1], len({event.dedupe_id for event in lively}))
-        yield Seeded(site, *keys, two_projects_key=both)
+        site.wait_for(keys["known_key"], len(known_events))
+        site.wait_for(keys["lively_key"], len({event.dedupe_id for event in lively}))
+        yield Seeded(site, **keys)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -22,7 +22,7 @@ ROUNDS = 21
 SHOTS: dict[str, dict[str, Any]] = {
     "page.png": {"viewport": {"width": 1440, "height": 1240}, "color_scheme": "light"},
     "page-dark-phone.png": {
-        "viewport": {"width": 375, "height": 1560},
+        "viewport": {"width": 375, "height": 1200},
         "color_scheme": "dark",
         "device_scale_factor": 2,
         "is_mobile": True,

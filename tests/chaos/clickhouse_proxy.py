@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
@@ -51,8 +50,7 @@ class ClickHouseProxy:
         self.fault: Fault | None = None
         self.met = 0
         """Inserts that met a fault."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, target))
-        self._server.daemon_threads = True
+        self._server = _Server(self, target)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
@@ -71,86 +69,93 @@ class ClickHouseProxy:
         self._thread.join()
 
 
-def _handler(proxy: ClickHouseProxy, target: int) -> Callable[..., BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
 
-        def do_GET(self) -> None:
-            self._serve(b"")
+    def __init__(self, proxy: ClickHouseProxy, target: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.proxy = proxy
+        self.target = target
 
-        def do_POST(self) -> None:
-            self._serve(self._body())
 
-        def log_message(self, *_: object) -> None:
-            """The test's output is not an access log."""
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
 
-        def _serve(self, body: bytes) -> None:
-            fault = proxy.fault if self._is_insert(body) else None
-            if fault is not None:
-                proxy.met += 1
-            match fault:
-                case Refuse(code, name):
-                    text = f"Code: {code}. DB::Exception: refused by the test. ({name})\n".encode()
-                    self._answer(500, {"X-ClickHouse-Exception-Code": str(code)}, text)
-                    return
-                case Slow(seconds):
-                    time.sleep(seconds)
-                case Hold(released):
-                    released.wait()
-                    self.close_connection = True
-                    return
-                case _:
-                    pass
-            try:
-                status, headers, answer = self._forward(body)
-            except (OSError, http.client.HTTPException):
+    def do_GET(self) -> None:
+        self._serve(b"")
+
+    def do_POST(self) -> None:
+        self._serve(self._body())
+
+    def log_message(self, *_: object) -> None:
+        """The test's output is not an access log."""
+
+    def _serve(self, body: bytes) -> None:
+        fault = self.server.proxy.fault if self._is_insert(body) else None
+        if fault is not None:
+            self.server.proxy.met += 1
+        match fault:
+            case Refuse(code, name):
+                text = f"Code: {code}. DB::Exception: refused by the test. ({name})\n".encode()
+                self._answer(500, {"X-ClickHouse-Exception-Code": str(code)}, text)
+                return
+            case Slow(seconds):
+                time.sleep(seconds)
+            case Hold(released):
+                released.wait()
                 self.close_connection = True
                 return
-            if isinstance(fault, LoseAnswer):
-                self.close_connection = True
-                return
+            case _:
+                pass
+        try:
+            status, headers, answer = self._forward(body)
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True
+            return
+        if isinstance(fault, LoseAnswer):
+            self.close_connection = True
+        else:
             self._answer(status, headers, answer)
 
-        def _is_insert(self, body: bytes) -> bool:
-            query = parse_qs(urlsplit(self.path).query).get("query", [""])[0]
-            # The client compresses inserts only, the statement in them included.
-            return bool(body) and (
-                "Content-Encoding" in self.headers
-                or query.lstrip().upper().startswith("INSERT")
-                or body[:20].lstrip().upper().startswith(b"INSERT")
-            )
+    def _is_insert(self, body: bytes) -> bool:
+        query = parse_qs(urlsplit(self.path).query).get("query", [""])[0]
+        # The client compresses inserts only, the statement in them included.
+        return bool(body) and (
+            "Content-Encoding" in self.headers
+            or query.lstrip().upper().startswith("INSERT")
+            or body[:20].lstrip().upper().startswith(b"INSERT")
+        )
 
-        def _body(self) -> bytes:
-            if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            parts = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
+    def _body(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
             self.rfile.readline()
-            return b"".join(parts)
+        self.rfile.readline()
+        return b"".join(parts)
 
-        def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-            connection = http.client.HTTPConnection("127.0.0.1", target, timeout=30)
-            try:
-                headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
-                connection.request(self.command, self.path, body=body or None, headers=headers)
-                answer = connection.getresponse()
-                kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}
-                return answer.status, kept, answer.read()
-            finally:
-                connection.close()
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=30)
+        try:
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+            connection.request(self.command, self.path, body=body or None, headers=headers)
+            answer = connection.getresponse()
+            kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}
+            return answer.status, kept, answer.read()
+        finally:
+            connection.close()
 
-        def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            try:
-                self.send_response_only(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except OSError:
-                # Who asked was killed meanwhile.
-                self.close_connection = True
-
-    return Handler
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        try:
+            self.send_response_only(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:
+            # Who asked was killed meanwhile.
+            self.close_connection = True

@@ -83,5 +83,3 @@ def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Scenario:
     """Chance by the suite's seed and the test's name, and the judge of how it ended."""
     name = request.node.name
     return Scenario(name, tmp_path, random.Random(f"{SEED}/{name}"), request.config.stash[_FIGURES].append)
-
-

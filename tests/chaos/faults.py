@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from shared.storage import connect
@@ -27,20 +28,21 @@ class Harm:
 
     def all(self) -> Mapping[str, Callable[[], None]]:
         pieces = [piece.name for piece in (*self.stack.doors, *self.stack.workers)]
-        return {
-            **{f"kill {name}": lambda name=name: self.kill([name]) for name in (*pieces, "redis", "clickhouse")},
-            "kill all workers": lambda: self.kill([worker.name for worker in self.stack.workers]),
-            "kill everything": lambda: self.kill([*pieces, "redis", "clickhouse"]),
-            **{f"stop {name} for a while": lambda name=name: self.suspend(name) for name in (*pieces, "redis")},
-            **{f"way to redis: {mode}": lambda mode=mode: self.break_redis(mode) for mode in Mode if mode != Mode.PASS},
-            "clickhouse: too many parts": lambda: self.break_clickhouse(Refuse(252, "TOO_MANY_PARTS")),
-            "clickhouse: read-only": lambda: self.break_clickhouse(Refuse(242, "TABLE_IS_READ_ONLY")),
-            "clickhouse: slow": lambda: self.break_clickhouse(Slow(1.0)),
-            "clickhouse: answers lost": lambda: self.break_clickhouse(LoseAnswer()),
-            "clickhouse: inserts held": lambda: self.break_clickhouse(Hold(threading.Event())),
+        faults: dict[str, Callable[[], None]] = {
+            "kill all workers": partial(self.kill, [worker.name for worker in self.stack.workers]),
+            "kill everything": partial(self.kill, [*pieces, "redis", "clickhouse"]),
+            "clickhouse: too many parts": partial(self.break_clickhouse, Refuse(252, "TOO_MANY_PARTS")),
+            "clickhouse: read-only": partial(self.break_clickhouse, Refuse(242, "TABLE_IS_READ_ONLY")),
+            "clickhouse: slow": partial(self.break_clickhouse, Slow(1.0)),
+            "clickhouse: answers lost": partial(self.break_clickhouse, LoseAnswer()),
+            "clickhouse: inserts held": partial(self.break_clickhouse, Hold(threading.Event())),
             "table away": self.hide_table,
             "group destroyed": self.stack.destroy_group,
         }
+        faults |= {f"kill {name}": partial(self.kill, [name]) for name in (*pieces, "redis", "clickhouse")}
+        faults |= {f"stop {name} for a while": partial(self.suspend, name) for name in (*pieces, "redis")}
+        faults |= {f"way to redis: {mode}": partial(self.break_redis, mode) for mode in Mode if mode != Mode.PASS}
+        return faults
 
     def kill(self, names: list[str]) -> None:
         for name in self.random.sample(names, len(names)):

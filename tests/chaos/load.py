@@ -143,13 +143,11 @@ class Load:
     def judge(self, clickhouse_url: str, seconds: float) -> Judgement:
         """Holds the tables against the ledger; waits so many seconds for what was acknowledged."""
         text = io.StringIO()
-        options = LoadOptions(
-            verify_only=self.ledger, clickhouse_url=clickhouse_url, verify_timeout=seconds, json=True
-        )
+        options = LoadOptions(verify_only=self.ledger, clickhouse_url=clickhouse_url, verify_timeout=seconds, json=True)
         run_loadgen(options, Console(file=text, width=200))
         verdict = json.loads(text.getvalue())["verified"]
-        names = (*Judgement.__dataclass_fields__,)
-        return Judgement(**{name: tuple(verdict[name]) if name == "samples" else verdict[name] for name in names})
+        counts: dict[str, Any] = {name: verdict[name] for name in Judgement.__dataclass_fields__ if name != "samples"}
+        return Judgement(**counts, samples=tuple(verdict["samples"]))
 
 
 def patience(default: float) -> float:

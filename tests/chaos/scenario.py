@@ -11,7 +11,6 @@ from random import Random
 from .load import Judgement, Load
 from .stack import Stack
 
-
 MEANINGFUL = 150
 """Events that must have been acknowledged."""
 

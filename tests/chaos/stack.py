@@ -244,7 +244,7 @@ class Stack:
 
     def stop(self) -> dict[str, int]:
         """SIGTERM to all; returns the exit statuses of what was still running, doors first."""
-        statuses = {}
+        statuses: dict[str, int] = {}
         for group in (self.doors, self.workers):
             running = [piece for piece in group if piece.running]
             for piece in running:

@@ -29,9 +29,7 @@ def test_a_clock_that_jumps_loses_and_doubles_nothing(start_stack: StartStack, s
     # Which of two deliveries or acts came last is told by the clock that jumps: what stands and holds is not judged.
     load = stack.load(LoadShape(), scenario.seed)
     file = os.open(clock, os.O_WRONLY)
-    for _, seconds in zip(
-        scenario.moments(load, len(JUMPS)), scenario.random.sample(JUMPS, len(JUMPS)), strict=True
-    ):
+    for _, seconds in zip(scenario.moments(load, len(JUMPS)), scenario.random.sample(JUMPS, len(JUMPS)), strict=True):
         os.pwrite(file, set_off(seconds), 0)
     os.close(file)
     scenario.judge(stack, load, told_by_the_clock={"wrong", "current_wrong"})

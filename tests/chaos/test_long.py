@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from .balancer import Balancer
 from .clickhouse_proxy import ClickHouseProxy
@@ -22,6 +23,8 @@ from .load import Judgement, LoadShape
 from .proxy import TcpProxy
 from .scenario import Scenario
 from .stack import Servers, Stack
+
+log = structlog.get_logger()
 
 MINUTES = float(os.environ.get("PLAUDIT_CHAOS_MINUTES", "0"))
 ROUND_SECONDS = 60.0
@@ -44,9 +47,7 @@ def test_minutes_of_every_fault_by_chance_lose_and_double_nothing(
     recoveries: defaultdict[str, list[float]] = defaultdict(list)
     started = time.monotonic()
     with TcpProxy(servers.redis_port) as redis, ClickHouseProxy(servers.clickhouse_port) as clickhouse:
-        stack = start_stack(
-            workers=3, doors=2, spool=True, redis_port=redis.port, clickhouse_port=clickhouse.port
-        )
+        stack = start_stack(workers=3, doors=2, spool=True, redis_port=redis.port, clickhouse_port=clickhouse.port)
         harm = Harm(stack, redis, clickhouse, scenario.random)
         with Balancer(stack.door_ports) as balancer:
             balancer.wait_ready()
@@ -79,15 +80,17 @@ def _round(
         name = scenario.random.choice(sorted(faults))
         before = stack.kills
         faults[name]()
+        for piece in stack.pieces.values():
+            piece.wait_ready()
         # Under load the log is never quite empty: it has recovered when it holds less than a second of it.
         recoveries[name].append(stack.wait_drained(90.0, left=int(SHAPE.rate)))
-        print(f"{name}: {stack.kills - before} kills, recovered in {recoveries[name][-1]:.1f} s", flush=True)
+        log.info("fault", name=name, kills=stack.kills - before, recovered_in=round(recoveries[name][-1], 1))
     load.finish()
     sent = load.wait()
     stack.wait_spool_empty()
     stack.wait_drained()
     judged = stack.judge(load)
-    print(judged, flush=True)
+    log.info("round", accepted=judged.accepted, **judged.faults)
     assert not judged.faults, (judged.faults, judged.samples)
     assert stack.pending() == 0
     return judged, sent
@@ -104,6 +107,6 @@ def _report(totals: Counter[str], recoveries: dict[str, list[float]], seconds: f
         },
     }
     text = json.dumps(report, indent=2)
-    print(text)
+    log.info("long_run", **report)
     if path := os.environ.get("PLAUDIT_CHAOS_REPORT"):
         Path(path).write_text(text + "\n", encoding="utf-8")

@@ -103,5 +103,5 @@ def _leave_room(server: EmbeddedServer, stack: Stack, room: int) -> None:
     """Sets maxmemory to so many bytes above what is used."""
     assert server.running
     with stack.redis() as client:
-        used = int(client.info("memory")["used_memory"])  # type: ignore[index, call-overload]
+        used = int(client.info("memory")["used_memory"])
         client.config_set("maxmemory", used + room)

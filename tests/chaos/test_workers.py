@@ -14,7 +14,7 @@ from .clickhouse_proxy import ClickHouseProxy, Slow
 from .conftest import StartStack
 from .load import LoadShape
 from .scenario import Scenario
-from .stack import Servers, Stack
+from .stack import Servers
 
 pytestmark = [pytest.mark.chaos, pytest.mark.integration]
 

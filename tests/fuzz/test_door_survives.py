@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -24,8 +25,8 @@ from shared.dead_letters import KEY as DEAD_LETTERS
 from shared.settings import ClickHouseSettings
 from shared.storage import connect
 from tests.fuzz.expectation import Expectation, Row
-from tests.fuzz.recipes import Keys, Recipe, recipes, write
-from tests.fuzz.wire import Client, HangError
+from tests.fuzz.recipes import Keys, Recipe, Request, recipes, write
+from tests.fuzz.wire import Answer, Client, HangError
 from tests.support.up_stack import Ready, running_up
 
 pytestmark = pytest.mark.integration
@@ -59,6 +60,9 @@ class Run:
     expectation: Expectation = field(default_factory=Expectation)
     statuses: Counter[int] = field(default_factory=Counter)
     sent: int = 0
+    _lately: dict[Client, deque[tuple[Request, list[Answer]]]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=8))
+    )
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -73,20 +77,33 @@ class Run:
                 await self._send_one(self._clients[number], recipe)
 
         async def all_lanes() -> None:
-            await asyncio.gather(*(lane(number) for number in range(_CONNECTIONS)))
+            # A failure ends all lanes: Hypothesis tries the example once more, and must not meet their rest.
+            try:
+                async with asyncio.TaskGroup() as lanes:
+                    for number in range(_CONNECTIONS):
+                        lanes.create_task(lane(number))
+            except BaseException:
+                for client in self._clients:
+                    await client.close()
+                raise
 
         self.runner.run(all_lanes())
 
     async def _send_one(self, client: Client, recipe: Recipe) -> None:
-        request = write(recipe, self._keys, f"fuzz-{next(self._numbers)}")
+        fresh = f"fuzz-{next(self._numbers)}-"
+        request = write(recipe, self._keys, fresh)
         self.sent += 1
         answers = await client.send(request)
+        lately = self._lately[client]
+        lately.append((request, answers))
         if not answers:
             self.statuses[0] += 1
             assert request.wire in ("short", "nonsense", "smuggled"), f"closed without an answer: {request}"
         for answer in answers:
             self.statuses[answer.status] += 1
             assert answer.status in _ALLOWED, (answer, request)
+            others = set(re.findall(rb"fuzz-\d+-", answer.body)) - {fresh.encode()}
+            assert not others, f"an answer to another request; the last on this connection: {list(lately)}"
             self.expectation.note(request, answer)
 
     def rows(self) -> list[Row]:

@@ -116,6 +116,33 @@ def running_stack(folder: Path, **overrides: str) -> Iterator[Stack]:
                         service.wait()
 
 
+@contextlib.contextmanager
+def another_service(
+    stack: Stack, name: str, port_setting: str, **overrides: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """One more process on the servers of a stack: its URL, and itself. ``overrides``: its settings."""
+    port = free_port()
+    environment = os.environ | {
+        "PLAUDIT_REDIS_URL": stack.redis_url,
+        "PLAUDIT_CLICKHOUSE_URL": stack.clickhouse_settings.clickhouse_url.get_secret_value(),
+        port_setting: str(port),
+        **overrides,
+    }
+    with stack.log.open("ab") as output:
+        service = subprocess.Popen([sys.executable, "-m", "services.cli", name], env=environment, stderr=output)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_ready(url, stack.log)
+            yield url, service
+        finally:
+            service.terminate()
+            try:
+                service.wait(30)
+            except subprocess.TimeoutExpired:
+                service.kill()
+                service.wait()
+
+
 def _wait_until_ready(url: str, log: Path) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

@@ -7,6 +7,7 @@ docs/relay.md. Parsing is httptools', as on the door's own side.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -19,6 +20,7 @@ from .upstream import Upstream
 
 _COPY_BELOW = 64 * 1024
 _LONGEST_PAUSE = 3600.0
+_RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d+)[ \t]*(?:\r\n|$)", re.IGNORECASE)
 
 
 class NotSentError(PlauditError):
@@ -38,10 +40,16 @@ class UnansweredError(PlauditError):
 
 
 class VendorAnswer(NamedTuple):
-    """retry_after: seconds, where the vendor told them."""
+    """first: what came first of the answer, its headers among it."""
 
     status: int
-    retry_after: float | None
+    first: bytes
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds, where the vendor told them. Looked for only when asked: most answers need no look at headers."""
+        found = _RETRY_AFTER.search(self.first.partition(b"\r\n\r\n")[0])
+        return min(float(found[1]), _LONGEST_PAUSE) if found else None
 
 
 class Connection(asyncio.Protocol):
@@ -53,21 +61,22 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._waiting: asyncio.Future[VendorAnswer] | None = None
         self._status = 0
-        self._retry_after: float | None = None
+        self._first = b""
+        self._deadline = 0.0
+        self._loop = asyncio.get_running_loop()
         self._idle_since = clock()
 
     def usable(self, idle_limit: float) -> bool:
         """Whether it is open and was used within ``idle_limit`` seconds."""
         return self._transport is not None and self._clock() - self._idle_since <= idle_limit
 
-    async def exchange(self, head: bytes, body: bytes, timeout: float) -> VendorAnswer:  # noqa: ASYNC109 -- cheaper
-        """Raises UnansweredError."""
+    async def exchange(self, head: bytes, body: bytes, deadline: float) -> VendorAnswer:
+        """``deadline``: by the clock, when ``expire`` may end it. Raises UnansweredError."""
         if self._transport is None:
             raise UnansweredError("the connection is closed")
-        loop = asyncio.get_running_loop()
-        self._status, self._retry_after = 0, None
-        self._waiting = loop.create_future()
-        timer = loop.call_later(timeout, self._give_up, f"no answer within {timeout} s")
+        self._status, self._first = 0, b""
+        self._deadline = deadline
+        self._waiting = self._loop.create_future()
         try:
             if len(body) < _COPY_BELOW:
                 self._transport.write(head + body)
@@ -75,9 +84,13 @@ class Connection(asyncio.Protocol):
                 self._transport.writelines([head, body])
             return await self._waiting
         finally:
-            timer.cancel()
             self._waiting = None
             self._idle_since = self._clock()
+
+    def expire(self) -> None:
+        """Ends an exchange that is beyond its deadline. Called now and then: a timer for each would cost more."""
+        if self._waiting is not None and self._clock() > self._deadline:
+            self._give_up("no answer in time")
 
     def close(self) -> None:
         """At once. A request on its way is unanswered."""
@@ -100,16 +113,14 @@ class Connection(asyncio.Protocol):
             # Nobody asked: a timeout's 408, as some servers send before they close.
             self.close()
             return
+        if not self._first:
+            self._first = data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._give_up(f"no HTTP: {type(error).__name__}")
 
     # What follows is called by the parser.
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"retry-after" and value.strip().isdigit():
-            self._retry_after = min(float(value), _LONGEST_PAUSE)
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -125,7 +136,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self) -> None:
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(VendorAnswer(self._status, self._retry_after))
+            self._waiting.set_result(VendorAnswer(self._status, self._first))
 
     def _give_up(self, reason: str) -> None:
         self._drop()

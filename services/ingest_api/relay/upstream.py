@@ -31,6 +31,8 @@ _OURS = frozenset({b"host", b"content-length", b"expect"})
 """Of a request, what is said anew: to whom it goes, how long it is; and nobody waits for a 100 any more."""
 
 _FORWARDED = b"x-forwarded-for"
+_NOT_AS_IT_IS = _HOP_BY_HOP | _OURS | {_FORWARDED}
+_SPECIAL = frozenset({b"connection", _FORWARDED})
 
 
 class Upstream(NamedTuple):
@@ -64,14 +66,18 @@ def upstream(url: Url) -> Upstream:
 def end_to_end(headers: Iterable[Header]) -> list[Header]:
     """Those that are not for the neighbour alone, by their names or because Connection lists them."""
     headers = list(headers)
-    listed = {
+    gone = _HOP_BY_HOP | _listed(headers)
+    return [(name, value) for name, value in headers if name.lower() not in gone]
+
+
+def _listed(headers: Iterable[Header]) -> set[bytes]:
+    """The names that a Connection header calls its own."""
+    return {
         name.strip().lower()
         for header, value in headers
         if header.lower() == b"connection"
         for name in value.split(b",")
     }
-    gone = _HOP_BY_HOP | listed
-    return [(name, value) for name, value in headers if name.lower() not in gone]
 
 
 def request_headers(scope: Scope, *, forwarded_for: bool) -> list[Header]:
@@ -80,13 +86,19 @@ def request_headers(scope: Scope, *, forwarded_for: bool) -> list[Header]:
     forwarded_for: add the client's address, as proxies do. Vendors limit requests by client; without it all of a
     team's clients would be one.
     """
-    kept = [header for header in end_to_end(scope["headers"]) if header[0] not in _OURS]
+    headers = scope["headers"]
+    kept = [header for header in headers if header[0] not in _NOT_AS_IT_IS]
+    special = [header for header in headers if header[0] in _SPECIAL]
+    if special:
+        listed = _listed(special)
+        kept = [header for header in kept if header[0] not in listed]
     client = scope.get("client")
-    if not forwarded_for or not client:
-        return kept
-    hops = [value for name, value in kept if name == _FORWARDED]
-    kept = [header for header in kept if header[0] != _FORWARDED]
-    return [*kept, (_FORWARDED, b", ".join([*hops, client[0].encode("latin-1")]))]
+    hops = [value for name, value in special if name == _FORWARDED]
+    if forwarded_for and client:
+        hops.append(client[0].encode("latin-1"))
+    if hops:
+        kept.append((_FORWARDED, b", ".join(hops)))
+    return kept
 
 
 def target(scope: Scope) -> bytes:
@@ -98,12 +110,13 @@ def target(scope: Scope) -> bytes:
 
 def request_head(method: str, place: bytes, headers: Iterable[Header], to: Upstream, length: int) -> bytes:
     """The request's first lines on the wire."""
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-    return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%bcontent-length: %d\r\n\r\n" % (
+    lines = b"\r\n".join([b": ".join(header) for header in headers])
+    return b"%b %b%b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
         method.encode(),
         to.prefix.encode(),
         place,
         to.authority.encode(),
-        lines,
         length,
+        lines,
+        b"\r\n" if lines else b"",
     )

@@ -96,9 +96,19 @@ def test_aliases_stay_in_their_project(stack: Stack) -> None:
 
 
 def test_a_slim_record_of_a_trace_is_kept_without_its_text(stack: Stack) -> None:
-    run: dict[str, Any] = {"event": "start", "type": "agent", "runId": "cccccccc-bbbb-4ccc-8ddd-eeeeeeeeeeee", "name": "support-bot"}
+    run: dict[str, Any] = {
+        "event": "start",
+        "type": "agent",
+        "runId": "cccccccc-bbbb-4ccc-8ddd-eeeeeeeeeeee",
+        "name": "support-bot",
+    }
     run |= {"userId": "ada", "tags": ["b", "a"], "metadata": {"release": "r7", "secret": "no"}, "input": "secret text"}
-    call: dict[str, Any] = {"event": "start", "type": "llm", "runId": "dddddddd-bbbb-4ccc-8ddd-eeeeeeeeeeee", "name": "gpt-5"}
+    call: dict[str, Any] = {
+        "event": "start",
+        "type": "llm",
+        "runId": "dddddddd-bbbb-4ccc-8ddd-eeeeeeeeeeee",
+        "name": "gpt-5",
+    }
     call |= {"parentRunId": run["runId"], "templateId": 12, "input": "secret text"}
     _send(stack, run, call)
     query = "SELECT name, model, version, user_id, arraySort(tags), metadata FROM traces WHERE trace_id = "

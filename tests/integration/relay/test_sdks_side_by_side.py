@@ -210,7 +210,5 @@ async def test_langwatch_for_node_sends_spans(stack: Stack, ports: tuple[int, in
     command = ["node", "--input-type=module", "--eval", _LANGWATCH_NODE]
     home = installed("langwatch@0.16.1")
     await _side_by_side(stack, ports[0], command, home, "LANGWATCH_ENDPOINT", LANGWATCH_API_KEY=LEGACY)
-    rows = await asyncio.to_thread(
-        stack.wait_for_events, "source = 'langwatch' AND details['feedback'] = 'poor'", 1
-    )
+    rows = await asyncio.to_thread(stack.wait_for_events, "source = 'langwatch' AND details['feedback'] = 'poor'", 1)
     assert [(row["vote"], row["comment"]) for row in rows] == [(-1.0, "poor")]

@@ -62,4 +62,6 @@ def test_a_request_asks_for_what_was_asked_for() -> None:
 
 def test_the_first_lines_of_a_request() -> None:
     head = request_head("PATCH", b"/v1/x?a", [(b"x-a", b"\xff")], upstream(Url("https://h:8443/p")), 12)
-    assert head == b"PATCH /p/v1/x?a HTTP/1.1\r\nhost: h:8443\r\nx-a: \xff\r\ncontent-length: 12\r\n\r\n"
+    assert head == b"PATCH /p/v1/x?a HTTP/1.1\r\nhost: h:8443\r\ncontent-length: 12\r\nx-a: \xff\r\n\r\n"
+    bare = request_head("POST", b"/", [], upstream(Url("http://h")), 0)
+    assert bare == b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n"

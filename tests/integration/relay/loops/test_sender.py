@@ -87,10 +87,10 @@ async def test_a_request_arrives_byte_for_byte_with_the_credentials_of_its_clien
         assert received.body == b'{"a": "\xc3\xa9 \\u00e9"}'
         assert received.headers == [
             ("host", vendor.url.removeprefix("http://")),
+            ("content-length", "18"),
             ("authorization", "Bearer secret"),
             ("x-odd", "\xff\xfe"),
             ("content-type", "application/json"),
-            ("content-length", "18"),
         ]
 
 

@@ -1,0 +1,130 @@
+"""A project with known feedback, and the reading side over it: real parts, on the embedded servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from clickhouse_connect.driver.client import Client
+from pydantic import SecretStr
+
+from services.analytics.app import create_app
+from services.analytics.main import build_parts
+from services.analytics.refresh import Refresher
+from services.worker.entries import read_entry
+from services.worker.prepare import prepare
+from services.worker.sink import EventSink
+from shared.envelope import FIELD, Envelope, RawEvent, encode
+from shared.keys import KeyKind
+from shared.keys_admin import KeyAdmin
+from shared.settings import AnalyticsSettings, ClickHouseSettings, KeySettings, RedisSettings
+from shared.storage import connect
+
+READ_KEY = "plaudit-read-for-tests"
+OTHER_KEY = "plaudit-read-of-another-project"
+PROJECT = "shop"
+OTHER = "rival"
+
+
+@dataclass
+class Store:
+    """Inserts feedback as a worker does, and brings the derived table up to it."""
+
+    settings: ClickHouseSettings
+    client: Client
+    sink: EventSink
+    refresher: Refresher
+    _requests: Iterator[int] = field(default_factory=lambda: iter(range(10**9)))
+
+    def langwatch(self, trace_id: str, vote: float | None, at: float, *, project: str = PROJECT, **more: Any) -> None:
+        """``at``: seconds since 1970. Without a vote: a custom event. ``more``: other fields of the wire."""
+        event: dict[str, Any] = {
+            "trace_id": trace_id,
+            "event_type": "rating" if vote is None else "thumbs_up_down",
+            "metrics": {"stars": 3} if vote is None else {"vote": vote},
+            "timestamp": round(at * 1000),
+        }
+        self.insert("langwatch", event | more, at, project)
+
+    def lunary(self, run_id: str, feedback: dict[str, Any], at: float, *, project: str = PROJECT) -> None:
+        event = {"event": "feedback", "runId": run_id, "timestamp": round(at * 1000), "feedback": feedback}
+        self.insert("lunary", event, at, project)
+
+    def insert(self, source: str, event: dict[str, Any], at: float, project: str = PROJECT) -> None:
+        """Received a second after ``at``, under a request of its own."""
+        request_id = blake2b(str(next(self._requests)).encode(), digest_size=16).digest()
+        raw = json.dumps(event, ensure_ascii=False).encode()
+        envelope = Envelope(project, source, request_id, round((at + 1) * 1e6), [RawEvent(0, raw)])
+        rows = prepare([read_entry("s", b"0-0", {FIELD: encode(envelope)})], set()).rows
+        assert rows
+        self.sink.insert(rows)
+
+    def refresh(self) -> None:
+        self.refresher.refresh()
+
+
+@pytest.fixture
+def store(database: ClickHouseSettings) -> Iterator[Store]:
+    client = connect(database)
+    admin = KeyAdmin(client)
+    admin.add(PROJECT, KeyKind.READ, READ_KEY)
+    admin.add(OTHER, KeyKind.READ, OTHER_KEY)
+    admin.add(PROJECT, KeyKind.LANGWATCH, "sk-lw-for-tests")
+    sink = EventSink(database, clock=time.monotonic)
+    yield Store(database, client, sink, Refresher(client, settle_after=1.0))
+    sink.close()
+    client.close()
+
+
+@dataclass
+class Site:
+    """The service as its clients see it. ``get`` asks with the project's read key."""
+
+    http: httpx.AsyncClient
+    restart: Callable[[], Any]
+
+    async def get(self, path: str, **parameters: Any) -> Any:
+        response = await self.http.get(path, params=parameters, headers={"authorization": f"Bearer {READ_KEY}"})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+def analytics_settings(**more: Any) -> AnalyticsSettings:
+    return AnalyticsSettings.model_validate({"analytics_refresh": False, **more})
+
+
+@pytest_asyncio.fixture
+async def site(store: Store, redis_url: str) -> AsyncIterator[Site]:
+    async with running(store.settings, redis_url, analytics_settings()) as site:
+        yield site
+
+
+class running:  # noqa: N801 -- reads as what it is: async with running(...)
+    """The application in this process, its duties begun."""
+
+    def __init__(self, clickhouse: ClickHouseSettings, redis_url: str, settings: AnalyticsSettings) -> None:
+        redis = RedisSettings(redis_url=SecretStr(redis_url))
+        keys = KeySettings(keys_refresh=0.2)
+        self._app = create_app(build_parts(settings, redis, clickhouse, keys))
+        self._lifespan = self._app.router.lifespan_context(self._app)
+
+    async def __aenter__(self) -> Site:
+        await self._lifespan.__aenter__()
+        transport = httpx.ASGITransport(app=self._app)
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://plaudit.test")
+        async with asyncio.timeout(20):
+            while (await self._http.get("/health/ready")).status_code != 200:
+                await asyncio.sleep(0.02)
+        return Site(self._http, lambda: None)
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._http.aclose()
+        await self._lifespan.__aexit__(*error)
