@@ -7,7 +7,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 UV     := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test unit lint types chaos bench lock image audit licences clean
+.PHONY: help setup up test unit lint types chaos fuzz bench lock image audit licences clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,13 @@ up: $(STAMP)  ## set up, then the whole pipeline on this machine
 	@exec $(BIN)/plaudit up $(ARGS)
 
 test: $(STAMP)  ## set up, then the whole suite that can run on this machine
-	$(BIN)/python -m pytest $(ARGS)
+	TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMP)  ## minutes of every fault by chance (PLAUDIT_CHAOS_MINUTES, 8; PLAUDIT_CHAOS_SEED, 1)
+	PLAUDIT_CHAOS_MINUTES=$${PLAUDIT_CHAOS_MINUTES:-8} $(BIN)/python -m pytest tests/chaos -m long -s $(ARGS)
+
+fuzz: $(STAMP)  ## 100,000 bent requests against a started stack (PLAUDIT_FUZZ_REQUESTS)
+	PLAUDIT_FUZZ_REQUESTS=$${PLAUDIT_FUZZ_REQUESTS:-100000} $(BIN)/python -m pytest tests/fuzz -s $(ARGS)
 
 unit: $(STAMP)  ## only the quick tests
 	$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -48,7 +54,7 @@ image:  ## the container image, named plaudit:VERSION and plaudit:latest
 	docker build --file deploy/Dockerfile --tag plaudit:$(VERSION) --tag plaudit:latest --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
 
 audit: $(STAMP)  ## known weaknesses of the packages in the image
-	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements-production.lock
+	@$(BIN)/python deploy/audit.py requirements-production.lock
 
 licences: $(STAMP)  ## licences of the packages in the image, into docs/licences.md
 	$(BIN)/python deploy/licences.py requirements-production.lock > docs/licences.md

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from bench.backlog import BacklogWriter
-from bench.bodies import entries, is_plain, langwatch_bodies
+from bench.bodies import entries, is_ordinary, langwatch_bodies
 from bench.drains import Drain
 from bench.figures import Figure, Outcome, interleaved, medians, paired_ratio
 from bench.pieces import stage
@@ -115,7 +115,7 @@ def hurried_team() -> Outcome:
     outcome = Outcome()
     with _drain(_SINGLES // 2) as many:
         # FastStream's own field, so that its parser takes the body as it is.
-        bodies = filter(is_plain, langwatch_bodies(2 * _HURRIED))
+        bodies = filter(is_ordinary, langwatch_bodies(2 * _HURRIED))
         written = many.backlog.write("hurried", islice(bodies, _HURRIED), b"__data__")
         few = Drain(many.stage, many.backlog, "hurried", written, written)
         results = interleaved(2, {"hurried": few.one_by_one, "ours": many.ours}, outcome.runs)

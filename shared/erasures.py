@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from shared.events import FeedbackEvent, length_prefixed
+from shared.events import length_prefixed
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -38,6 +38,22 @@ def name_hash(project_id: str, kind: ErasureKind, name: str) -> str:
 _LOAD = f"SELECT project_id, kind, name_hash, toUnixTimestamp64Micro(requested_at) FROM {TABLE} FINAL"  # noqa: S608
 
 
+class Erasable(Protocol):
+    """What may name a person or a trace. received_at: microseconds since 1970."""
+
+    @property
+    def project_id(self) -> str: ...
+    @property
+    def trace_id(self) -> str: ...
+    @property
+    def user_id(self) -> str | None: ...
+    @property
+    def received_at(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=Erasable)
+
+
 class Tombstones:
     """All of them, as of the last seconds. Safe to be asked by several threads. ``clock``: monotonic seconds."""
 
@@ -56,13 +72,13 @@ class Tombstones:
         self._before = dict(found)
         self._loaded_at = self._clock()
 
-    def surviving(self, events: Sequence[FeedbackEvent]) -> Sequence[FeedbackEvent]:
+    def surviving(self, events: Sequence[Row]) -> Sequence[Row]:
         """Those that nobody had erased: costs nothing where there are no tombstones."""
         if not self._before:
             return events
         return [event for event in events if not self._is_erased(event)]
 
-    def _is_erased(self, event: FeedbackEvent) -> bool:
+    def _is_erased(self, event: Erasable) -> bool:
         return any(
             name is not None
             and (before := self._before.get((event.project_id, kind))) is not None

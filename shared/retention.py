@@ -17,6 +17,9 @@ _AGE_OF = {
     "feedback_events": "received_at",
     "feedback_by_trace": "last_received",
     "feedback_resolved": "received_at",
+    "trace_attributes": "learnt_at",
+    "trace_aliases": "learnt_at",
+    "trace_aliases_by_trace": "learnt_at",
 }
 """By table, the receipt that its rows are kept after."""
 

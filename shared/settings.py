@@ -24,7 +24,7 @@ MIB = 1024 * KIB
 
 
 class _Settings(BaseSettings):
-    # A variable that is set to nothing is not set: an empty PLAUDIT_INGEST_SPOOL_DIR is no folder, least of all this one.
+    # A variable that is set to nothing is not set: an empty PLAUDIT_INGEST_SPOOL_DIR is no folder, least of all ours.
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
 
@@ -33,8 +33,8 @@ class RedisSettings(_Settings):
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Redis or Valkey, 7.0 or newer: redis://…, redis+sentinel://one,two/mymaster or redis+cluster://one,two; "
-        "rediss with TLS. A secret, since it may hold a password.",
+        description="Redis or Valkey, 7.0 or newer: redis://…, redis+sentinel://one,two/mymaster or "
+        "redis+cluster://one,two; rediss with TLS. A secret, since it may hold a password.",
     )
     redis_timeout: float = Field(
         5.0, gt=0, description="Seconds for one reply. Longer than any healthy Redis takes, appendfsync included."
@@ -132,8 +132,8 @@ class IngestSettings(_Settings):
     ingest_body_timeout: float = Field(
         30.0,
         gt=0,
-        description="Seconds for a request's body to arrive, then 408; and for its head, then the connection is closed: "
-        "slow senders hold nothing.",
+        description="Seconds for a request's body to arrive, then 408; and for its head, then the connection is "
+        "closed: slow senders hold nothing.",
     )
     ingest_keep_alive: float = Field(
         75.0, ge=1, description="Seconds an idle connection stays open; above the 60 s of common load balancers."
@@ -161,8 +161,8 @@ class IngestSettings(_Settings):
     )
     ingest_durability: Literal["acknowledged", "fsynced", "replicated"] = Field(
         "acknowledged",
-        description="What a 200 means: Redis acknowledged; or its file is synced (needs appendfsync always); or as many "
-        "replicas have it as PLAUDIT_INGEST_REPLICAS says.",
+        description="What a 200 means: Redis acknowledged; or its file is synced (needs appendfsync always); or as "
+        "many replicas have it as PLAUDIT_INGEST_REPLICAS says.",
     )
     ingest_replicas: int = Field(1, ge=1, description="Replicas that must have an append under `replicated`.")
     ingest_replica_timeout: float = Field(

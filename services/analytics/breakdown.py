@@ -12,6 +12,9 @@ from .summary import COUNTED, COUNTS, rated
 from .warehouse import Row, Warehouse
 
 COLUMNS = ("source", "event_type", "user_id", "thread_id")
+TRACED = ("model", "prompt", "version", "run")
+"""What is known of the trace rather than of the feedback: from runs and spans that passed the door."""
+
 MOST_GROUPS = 200
 
 _KEYS_OFFERED = 100
@@ -28,11 +31,11 @@ class Dimension:
     def read(cls, text: str) -> Self:
         """Raises ApiError."""
         kind, colon, key = text.partition(":")
-        if not colon and kind in COLUMNS:
+        if not colon and kind in COLUMNS + TRACED:
             return cls(kind)
         if kind in ("detail", "metric") and key:
             return cls(kind, key)
-        raise bad_parameter("by", f"one of {', '.join(COLUMNS)}, detail:<key>, metric:<key>")
+        raise bad_parameter("by", f"one of {', '.join(COLUMNS + TRACED)}, detail:<key>, metric:<key>")
 
     def expression(self, condition: Condition) -> str:
         """The value of a row, NULL where it has none."""
@@ -42,7 +45,24 @@ class Dimension:
         if self.kind == "metric":
             condition.add("1", key=self.key)
             return "if(mapContains(metrics, {key:String}), metrics[{key:String}], NULL)"
+        if self.kind in TRACED:
+            return f"nullIf(traced.{'name' if self.kind == 'run' else self.kind}, '')"
         return f"toNullable({self.kind})"
+
+    def rows(self, condition: Condition) -> tuple[str, str]:
+        """Where the rows are, and what they must meet there."""
+        if self.kind in TRACED:
+            return _WITH_TRACES.format(table=LATEST_ROWS, condition=condition.sql), "1"
+        return LATEST_ROWS, condition.sql
+
+
+_WITH_TRACES = """
+(SELECT * FROM {table} WHERE {condition}) AS said
+LEFT ANY JOIN (
+    SELECT source AS traced_source, trace_id AS traced_id, name, model, prompt, version
+    FROM traces WHERE project_id = {{project:String}}
+) AS traced ON traced.traced_source = said.source AND traced.traced_id = said.trace_id
+"""
 
 
 # What a trace decides counts in the group of the event that decides it.
@@ -72,14 +92,15 @@ async def breakdown(
         value = await _binned(warehouse, condition, value, limit)
     metric = "metrics[{key:String}]" if dimension.kind == "metric" else "0"
     told = "countIf(mapContains(metrics, {key:String}))" if dimension.kind == "metric" else "0"
+    table, wanted = dimension.rows(condition)
     sql = _GROUPS.format(
         sums=", ".join(f"sum(g.{name}) AS {name}" for name in COUNTS),
         label=value,
         counted=COUNTED,
         total=f"sum({metric})",
         told=told,
-        table=LATEST_ROWS,
-        condition=condition.sql,
+        table=table,
+        condition=wanted,
     )
     rows = await warehouse.rows(sql, {**condition.parameters, "limit": limit})
     groups = [_group(row) for row in rows if not row["rest"]]

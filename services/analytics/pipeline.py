@@ -7,9 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from redis.exceptions import RedisError
 
 from shared.dead_letters import DeadLetterBox
+from shared.relay_state import RelayReport, relays
 from shared.streams import Backlog, backlog
 
 from .errors import ApiError
@@ -55,7 +57,12 @@ class Pipeline:
             problems.append("nothing keeps the answers up: is plaudit analytics or plaudit refresh running?")
         elif behind is not None and behind > 60:
             problems.append(f"the answers are {behind:,.0f} seconds old: see the log of plaudit analytics")
-        entries, letters = log or (None, None)
+        entries, letters, fronts = log or (None, None, None)
+        problems += [
+            f"{relay.source} does not answer: what would go on to it waits, and is dropped after a while"
+            for relay in fronts or ()
+            if relay.open
+        ]
         if entries and entries.length and not entries.consumers:
             problems.append("feedback waits and no worker takes it: start plaudit worker")
         oldest = entries.oldest if entries else None
@@ -66,17 +73,19 @@ class Pipeline:
             "oldest_seconds": max(0.0, round(now / 1e6 - oldest / 1e3, 3)) if oldest is not None else None,
             "delay_seconds": recent["delay"] / 1e6 if recent and recent["delay"] is not None else None,
             "dead_letters": letters,
+            "relays": [msgspec.structs.asdict(relay) for relay in fronts] if fronts is not None else None,
             "duplicates_today": recent["duplicates"] if recent else None,
             "as_of": iso(as_of) if as_of is not None else None,
             "staleness_seconds": behind,
             "problems": problems,
         }
 
-    async def _log(self, problems: list[str]) -> tuple[Backlog, int] | None:
+    async def _log(self, problems: list[str]) -> tuple[Backlog, int, list[RelayReport]] | None:
         try:
             async with asyncio.timeout(_REDIS_SECONDS):
                 found = await backlog(self.redis, self.streams, self.group)
-                return found, await DeadLetterBox(self.redis, 0).count()
+                letters = await DeadLetterBox(self.redis, 0).count()
+                return found, letters, await relays(self.redis, time.time())
         except (RedisError, OSError, TimeoutError):
             problems.append("Redis does not answer: feedback is spooled or refused, and what waits cannot be told")
             return None

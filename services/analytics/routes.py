@@ -64,7 +64,13 @@ async def read_breakdown(
     parts: PartsOf,
     reader: ReaderOf,
     filters: PeriodFilters,
-    by: Annotated[str, Query(description="source, event_type, user_id, thread_id, detail:<key>, metric:<key>")],
+    by: Annotated[
+        str,
+        Query(
+            description="source, event_type, user_id, thread_id; of the trace: model, prompt, version, run; "
+            "detail:<key>, metric:<key>"
+        ),
+    ],
     limit: Annotated[int, Query(ge=1, le=groups.MOST_GROUPS, description="Groups; the rest is in other.")] = 20,
 ) -> dict[str, Any]:
     dimension = groups.Dimension.read(by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import socket
@@ -53,6 +54,7 @@ from .protocol import BoundedHeadProtocol
 from .publisher import Appender, Limits, Publisher
 from .rate import RateLimiter
 from .reader import FeedbackReader
+from .relay.telling import RelayTeller
 from .relay.wiring import build_relays
 from .spool import Spool
 
@@ -161,6 +163,9 @@ def build_parts(
     relay_metrics = RelayMetrics(metrics.registry)
     relays = build_relays(relay_settings, relay_metrics, clock=time.monotonic, random=random.SystemRandom())
     relaying = [duty for relay in relays.values() for duty in relay.duties]
+    if relays:
+        door_name = f"{socket.gethostname()}-{os.getpid()}"
+        relaying.append(RelayTeller(redis, door_name, [relay.sender for relay in relays.values()], time.time).run)
     learning = [learner.run] if learner is not None else []
     return Parts(
         door,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_LIMIT = 64 * 1024
@@ -18,7 +20,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         # uvicorn fills in the method when the head is complete.
-        if self.scope is None or "method" in self.scope:
+        scope = cast("dict[str, object] | None", self.scope)
+        if scope is None or "method" in scope:
             if self._head_bytes:
                 self._head_bytes = 0
             return

@@ -18,7 +18,7 @@ from shared.migrate import available, pending
 from shared.settings import ClickHouseSettings, RedisSettings
 from shared.storage import EVENTS_TABLE, INSERT_SETTINGS, describe, known_settings
 from shared.storage import connect as connect_clickhouse
-from shared.streams import connect as connect_redis
+from shared.streams import connect_to, partitions
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -51,15 +51,21 @@ async def examine(redis_settings: RedisSettings, clickhouse: ClickHouseSettings)
 
 
 async def _examine_redis(settings: RedisSettings) -> list[Finding]:
-    redis = connect_redis(settings)
-    try:
-        info: dict[str, Any] = await redis.info()
-        config = await _config(redis)
-    except (RedisError, OSError) as error:
-        return [Finding("error", "redis", describe(error), "start it, or correct PLAUDIT_REDIS_URL")]
-    finally:
-        await redis.aclose()
-    return [_redis_version(info), *_redis_settings(info, config)]
+    """Of every server that holds a partition of the log: one, but in a cluster."""
+    found: dict[Finding, None] = {}
+    seen: set[object] = set()
+    for stream in partitions(settings):
+        redis = connect_to(settings, stream)
+        try:
+            info: dict[str, Any] = await redis.info()
+            if info.get("run_id") not in seen:
+                found |= dict.fromkeys([_redis_version(info), *_redis_settings(info, await _config(redis))])
+            seen.add(info.get("run_id"))
+        except (RedisError, OSError) as error:
+            found[Finding("error", "redis", describe(error), "start it, or correct PLAUDIT_REDIS_URL")] = None
+        finally:
+            await redis.aclose()
+    return list(found)
 
 
 async def _config(redis: Redis) -> dict[str, str]:

@@ -24,6 +24,8 @@ from shared.settings import ClickHouseSettings, RedisSettings
 from shared.storage import connect as connect_clickhouse
 from shared.streams import connect as connect_redis
 
+from .erase_traces import count_traces, delete_traces
+
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
@@ -130,6 +132,8 @@ class _Target:
         """One pass: what the tables hold now, and what earlier passes found."""
         self._known |= self._find()
         done.events = len(self._known)
+        for table, count in delete_traces(self._client, self._kind, self._parameters, _SETTINGS).items():
+            done.deleted[table] = done.deleted.get(table, 0) + count
         if not self._known:
             return
         identities = sorted(self._known)
@@ -148,7 +152,8 @@ class _Target:
         found = self._known | self._find()
         ids = sorted(identity.dedupe_id for identity in found)
         lots = [ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE)]
-        return {table: sum(self._count(table, lot) for lot in lots) for table in _TABLES}
+        traces = count_traces(self._client, self._kind, self._parameters)
+        return {table: sum(self._count(table, lot) for lot in lots) for table in _TABLES} | traces
 
     def _find(self) -> set[_Identity]:
         found: set[_Identity] = set()

@@ -44,9 +44,13 @@ def worker_spec(number: int, metrics_port: int, backends: Backends) -> ProcessSp
     return _spec(f"worker-{number}", "worker", ready, _WORKER_ORDER, 30.0, backends.env | env)
 
 
-def analytics_spec(port: int, backends: Backends) -> ProcessSpec:
-    """The query API and the page."""
-    env = {"PLAUDIT_ANALYTICS_HOST": LOOPBACK, "PLAUDIT_ANALYTICS_PORT": str(port)}
+def analytics_spec(port: int, ingest_url: str, backends: Backends) -> ProcessSpec:
+    """The query API and the page, which tells newcomers where to send."""
+    env = {
+        "PLAUDIT_ANALYTICS_HOST": LOOPBACK,
+        "PLAUDIT_ANALYTICS_PORT": str(port),
+        "PLAUDIT_ANALYTICS_INGEST_URL": ingest_url,
+    }
     ready = partial(http_ok, port, "/health")
     return _spec("analytics", "analytics", ready, _ANALYTICS_ORDER, 5.0, backends.env | env)
 

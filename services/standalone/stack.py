@@ -108,7 +108,7 @@ async def start_stack(plan: Plan, supervisor: Supervisor) -> Running:
     specs = [
         ingest_spec(plan.ports[INGEST], backends, plan.folder / "spool"),
         *(worker_spec(number, port, backends) for number, port in enumerate(metrics.values(), start=1)),
-        analytics_spec(plan.ports[ANALYTICS], backends),
+        analytics_spec(plan.ports[ANALYTICS], _url(plan.ports[INGEST]), backends),
     ]
     for spec in specs:
         supervisor.start(spec)

@@ -47,6 +47,11 @@ class LogReader(Redis):
 
     read_size: ReadSize
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Fields come as they lie in the reply; a dictionary for each entry would be made only to be taken apart.
+        self.set_response_callback("XREADGROUP", _as_it_lies)
+
     @override
     async def ping(self, **kwargs: Any) -> bool:
         """FastStream gives up a start where no answer comes within 3 s; our reads wait for as long as it takes."""
@@ -75,7 +80,8 @@ class LogReader(Redis):
                 await self._wait_out(error)
             return []
         for _, entries in reply:
-            self.read_size.learn(len(entries), sum([len(value) for _, fields in entries for value in fields]))
+            size = sum([len(value) for _, fields in entries for value in fields[1::2]])
+            self.read_size.learn(len(entries), size)
         return reply
 
     async def _make_groups(self, group: str, streams: dict[str, str]) -> None:
@@ -137,8 +143,6 @@ class _ReaderState(RedisConnectionState):
         pool = self._topology.pool(stream, protocol=2, **options)
         pack_in_c(pool)
         client = kind(connection_pool=pool)
-        # Fields come as they lie in the reply; a dictionary for each entry would be made only to be taken apart.
-        client.set_response_callback("XREADGROUP", _as_it_lies)
         client.auto_close_connection_pool = True
         client.read_size = self._read_size
         return client

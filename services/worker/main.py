@@ -58,7 +58,7 @@ async def work(
     metrics = WorkerMetrics()
     circuit = Circuit(metrics)
     sink = EventSink(clickhouse, time.monotonic)
-    traces = TraceSink(clickhouse)
+    traces = TraceSink(clickhouse, time.monotonic)
     member = Membership(partitions(redis_settings), redis_settings.consumer_group, consumer_name())
     worker = _build_worker(redis, member, settings, metrics, circuit, sink, traces)
     server = build_server(settings, metrics, redis, circuit)

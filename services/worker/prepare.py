@@ -38,7 +38,7 @@ class Prepared:
     traces: list[LearntTrace] = field(default_factory=list)
 
 
-def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:
+def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:  # noqa: C901 -- the hot path stays in one piece
     """Normalizes the events of all entries whose work is not ``done``.
 
     One bad event stops nothing: it is set aside, the rest of its envelope goes on.

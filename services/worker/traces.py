@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from shared.erasures import Tombstones
 from shared.storage import INSERT_SETTINGS, connect, known_settings
 from shared.traces import TraceRecord
 
@@ -52,25 +53,38 @@ class LearntTrace(NamedTuple):
 
     project_id: str
     record: TraceRecord
-    learnt_at: int
+    received_at: int
+
+    @property
+    def trace_id(self) -> str:
+        """The id that the rest of the world knows, so that erasing a trace finds its aliases."""
+        return self.record.alias_of or self.record.trace_id
+
+    @property
+    def user_id(self) -> str:
+        """Empty if nobody was told."""
+        return self.record.user_id
 
 
 class TraceSink:
     """One attempt; blocking; one call at a time a client. Raises whatever went wrong."""
 
-    def __init__(self, settings: ClickHouseSettings) -> None:
+    def __init__(self, settings: ClickHouseSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
+        self._tombstones = Tombstones(clock)
 
     def insert(self, learnt: Sequence[LearntTrace]) -> None:
         """Both tables come to the same by any number of repetitions, so half of an attempt does no harm."""
-        attributes = [_attributes(one) for one in learnt if one.record.tells or one.record.parent_id]
-        aliases = [
-            (one.project_id, one.record.source, one.record.trace_id, one.record.alias_of, one.learnt_at)
-            for one in learnt
-            if one.record.alias_of
-        ]
         client = connect(self._settings)
         try:
+            self._tombstones.refresh(client)
+            surviving = self._tombstones.surviving(learnt)
+            attributes = [_attributes(one) for one in surviving if one.record.tells or one.record.parent_id]
+            aliases = [
+                (one.project_id, one.record.source, one.record.trace_id, one.record.alias_of, one.received_at)
+                for one in surviving
+                if one.record.alias_of
+            ]
             # Aliases last: they tell whoever follows that something changed.
             _insert(client, "trace_attributes", _ATTRIBUTES, attributes)
             _insert(client, "trace_aliases", _ALIASES, aliases)
@@ -93,7 +107,7 @@ def _attributes(one: LearntTrace) -> tuple[Any, ...]:
         record.thread_id,
         list(record.tags),
         dict(record.metadata),
-        one.learnt_at,
+        one.received_at,
     )
 
 

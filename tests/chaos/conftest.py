@@ -55,12 +55,21 @@ def servers(
     keys = Keys(PROJECT, admin.add(PROJECT, KeyKind.LANGWATCH), admin.add(PROJECT, KeyKind.LUNARY_PUBLIC))
     client.close()
     with redis.Redis.from_url(redis_url) as client:
-        settings: Any = client.config_get("maxmemory")
+        settings: Any = client.config_get("maxmemory", "appendfsync")
+        # What a kill -9 of Redis itself needs: under everysec it puts off writing while a sync is under way.
+        _configure(client, appendfsync="always")
     yield Servers(valkey, clickhouse, database, keys)
     for server in (valkey, clickhouse):
         server.resume() if server.running else server.restart()
     with redis.Redis.from_url(redis_url) as client:
-        client.config_set("maxmemory", settings["maxmemory"])
+        _configure(client, **settings)
+
+
+def _configure(client: redis.Redis, **settings: str) -> None:
+    """Sets, and writes into the server's file, so that it holds after a restart."""
+    for name, value in settings.items():
+        client.config_set(name, value)
+    client.config_rewrite()
 
 
 @pytest.fixture

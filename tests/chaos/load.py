@@ -40,8 +40,8 @@ class LoadShape:
     shares as ``plaudit loadgen`` names them.
     """
 
-    events: int = 12_000
-    rate: float = 400
+    events: int = 15_000
+    rate: float = 250
     duplicates: float = 0.15
     undo: float = 0.15
     corrections: float = 0.1

@@ -67,7 +67,12 @@ class Expectation:
                 self._expect(LUNARY, json.dumps(event), is_certain=all(succeeded))
 
     def _expect(self, source: str, text: str, *, is_certain: bool) -> None:
-        reading = _read(source, text.encode())
+        try:
+            reading = _read(source, text.encode())
+        except (TypeError, ValueError, AttributeError, OverflowError):
+            # Of two events with one id only one was taken: this cannot be it.
+            assert not is_certain, text
+            return
         if reading is None:
             return
         self.accepted += is_certain

@@ -144,7 +144,7 @@ def another_service(
 
 
 def _wait_until_ready(url: str, log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/health/ready").status_code == 200:

@@ -43,9 +43,10 @@ class RelayQueue:
 
     def offer(self, request: Outgoing) -> bool:
         """Whether it fits."""
-        if self.held_bytes + request.size > self._limit:
+        held = self.held_bytes + request.size
+        if held > self._limit:
             return False
-        self.held_bytes += request.size
+        self.held_bytes = held
         self.held += 1
         self._empty.clear()
         self._put(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from services.analytics.app import create_app
 from services.analytics.main import build_parts
 from services.analytics.refresh import Refresher
-from services.worker.entries import read_entry
+from services.worker.entries import Entry, read_entry
 from services.worker.prepare import prepare
 from services.worker.sink import EventSink
 from shared.envelope import FIELD, Envelope, RawEvent, encode
@@ -36,13 +36,14 @@ OTHER = "rival"
 
 @dataclass
 class Store:
-    """Inserts feedback as a worker does, and brings the derived table up to it."""
+    """Inserts feedback as a worker does, in batches, and brings the derived table up to it."""
 
     settings: ClickHouseSettings
     client: Client
     sink: EventSink
     refresher: Refresher
     _requests: Iterator[int] = field(default_factory=lambda: iter(range(10**9)))
+    _waiting: list[Entry] = field(default_factory=list)
 
     def langwatch(self, trace_id: str, vote: float | None, at: float, *, project: str = PROJECT, **more: Any) -> None:
         """``at``: seconds since 1970. Without a vote: a custom event. ``more``: other fields of the wire."""
@@ -59,15 +60,23 @@ class Store:
         self.insert("lunary", event, at, project)
 
     def insert(self, source: str, event: dict[str, Any], at: float, project: str = PROJECT) -> None:
-        """Received a second after ``at``, under a request of its own."""
+        """Received a second after ``at``, under a request of its own; in the tables with the next flush or refresh."""
         request_id = blake2b(str(next(self._requests)).encode(), digest_size=16).digest()
         raw = json.dumps(event, ensure_ascii=False).encode()
         envelope = Envelope(project, source, request_id, round((at + 1) * 1e6), [RawEvent(0, raw)])
-        rows = prepare([read_entry("s", b"0-0", {FIELD: encode(envelope)})], set()).rows
-        assert rows
-        self.sink.insert(rows)
+        self._waiting.append(read_entry("s", b"0-0", {FIELD: encode(envelope)}))
+
+    def flush(self) -> None:
+        """One insert of what waits."""
+        prepared = prepare(self._waiting, set())
+        assert prepared.rows
+        assert not prepared.unstorable
+        self.sink.insert(prepared.rows)
+        self._waiting.clear()
 
     def refresh(self) -> None:
+        if self._waiting:
+            self.flush()
         self.refresher.refresh()
 
 
@@ -89,7 +98,6 @@ class Site:
     """The service as its clients see it. ``get`` asks with the project's read key."""
 
     http: httpx.AsyncClient
-    restart: Callable[[], Any]
 
     async def get(self, path: str, **parameters: Any) -> Any:
         response = await self.http.get(path, params=parameters, headers={"authorization": f"Bearer {READ_KEY}"})
@@ -123,8 +131,12 @@ class running:  # noqa: N801 -- reads as what it is: async with running(...)
         async with asyncio.timeout(20):
             while (await self._http.get("/health/ready")).status_code != 200:
                 await asyncio.sleep(0.02)
-        return Site(self._http, lambda: None)
+        return Site(self._http)
 
     async def __aexit__(self, *error: Any) -> None:
         await self._http.aclose()
-        await self._lifespan.__aexit__(*error)
+        x = asyncio.create_task(self._lifespan.__aexit__(*error))
+        done, _ = await asyncio.wait({x}, timeout=15)
+        if not done:
+            for t in asyncio.all_tasks():
+                t.print_stack()

@@ -99,6 +99,7 @@ def test_the_worst_place_comes_first(asked: Store) -> None:
 def test_the_derived_table_agrees_with_the_exact_view(asked: Store) -> None:
     assert rows(asked, BLOCKS[8]) == []
     asked.langwatch("t0", 0, NOW - 60)
+    asked.flush()
     assert [row["trace_id"] for row in rows(asked, BLOCKS[8])] == ["t0"], "the check does not see what is not refreshed"
 
 

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
+from services.operate.dead_letters import DeadLetterDesk
+from services.operate.doctor import examine
+from shared.dead_letters import DeadLetter, DeadLetterBox, letter_id
+from shared.envelope import Envelope, RawEvent
 from shared.settings import ClickHouseSettings, RedisSettings
 from shared.streams import backlog, connect, connect_to, ensure_group, memory, partitions, settle
 
@@ -48,6 +52,30 @@ async def test_what_every_process_asks_of_the_log_is_answered_by_a_cluster(clust
     assert (state.length, state.pending, state.consumers) == (2 * PARTITIONS, PARTITIONS, 1)
     used, most = await memory(redis)
     assert 0 < used < most == 200 << 20
+    await redis.aclose()
+
+
+async def test_the_doctor_looks_at_every_master(cluster: list[Server]) -> None:
+    cluster[2].ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    away = ClickHouseSettings.model_validate({"clickhouse_url": "http://127.0.0.1:1/plaudit"})
+    findings = await examine(settings(cluster), away)
+    policies = {(found.level, found.found) for found in findings if found.subject == "redis maxmemory-policy"}
+    assert policies == {("ok", "noeviction"), ("error", "allkeys-lru")}
+
+
+async def test_dead_letters_are_replayed_into_a_cluster(cluster: list[Server]) -> None:
+    where = settings(cluster)
+    redis = connect(where)
+    envelopes = [
+        Envelope("p", "lunary", number.to_bytes(16, "big"), 1, [RawEvent(0, b"{}")], replayed=True)
+        for number in range(1 << 120, (1 << 120) * 12, 1 << 120)
+    ]
+    letters = [DeadLetter(letter_id(e, 0), "because", 1, "s", "1-1", e) for e in envelopes]
+    await DeadLetterBox(redis, 100).put(letters)
+    done = await DeadLetterDesk(where).replay(letters, lambda _: None)
+    assert done.replayed == len(letters)
+    assert await DeadLetterBox(redis, 100).count() == 0
+    assert (await backlog(redis, partitions(where), where.consumer_group)).length == len(letters)
     await redis.aclose()
 
 

@@ -15,6 +15,10 @@ const FIXED = [
   ["event_type", "Event type"],
   ["user_id", "User"],
   ["thread_id", "Thread"],
+  ["model", "Model"],
+  ["prompt", "Prompt"],
+  ["version", "Version"],
+  ["run", "Run or root span"],
 ];
 /** What a value of a dimension narrows the page down to, as a change of the state. */
 const NARROW = {

@@ -64,6 +64,11 @@ export class PipelineView {
       `${count(health.workers)} workers, ${count(health.pending)} entries in their hands`,
       `oldest entry waits for ${duration(health.oldest_seconds)}`,
       `${count(health.duplicates_today)} duplicates dropped today`,
+      ...(health.relays ?? []).map(
+        (relay) =>
+          `${relay.source}: ${count(relay.relayed)} requests relayed, ${count(relay.dropped)} lost, ` +
+          `${count(relay.queued)} waiting`,
+      ),
     ].join("\n");
   }
 
