@@ -93,7 +93,7 @@ async def ideal_story(warehouse: Warehouse, project: str, trace_id: str) -> obje
     return await warehouse.rows(sql, {"p": project, "t": trace_id})
 
 
-def questions(project: str, trace_ids: list[str]) -> list[tuple[str, int, Question, Question]]:
+def questions(trace_ids: list[str]) -> list[tuple[str, int, Question, Question]]:
     """Name, aim in milliseconds, the question, and the same to the ideal tables."""
     utc = ZoneInfo("UTC")
     month = Period(END - timedelta(days=30), END)
@@ -174,7 +174,7 @@ async def measure(settings: ClickHouseSettings, client: Client, projects: list[s
             "SELECT trace_id FROM ideal_stories WHERE project_id = {p:String} AND cityHash64(trace_id) % 97 = 1 LIMIT 200",
             {"p": project},
         ).result_rows
-        for name, aim, question, ideal_question in questions(project, [row[0] for row in rows]):
+        for name, aim, question, ideal_question in questions([row[0] for row in rows]):
             # In turns, so that whatever else the machine does falls on both.
             mine, best = [], []
             for run in range(RUNS + 3):

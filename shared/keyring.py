@@ -49,6 +49,11 @@ class Keyring:
         """Whether any keys are known, from either home."""
         return self._snapshot is not None
 
+    @property
+    def snapshot(self) -> KeySnapshot | None:
+        """All keys as of now. With every reload it is another object: what was made of it is to be forgotten then."""
+        return self._snapshot
+
     def find(self, token: str) -> Key | None:
         """The key, if the current snapshot knows it. No waiting: this is what most requests need."""
         return self._snapshot.find(token) if self._snapshot else None

@@ -37,8 +37,8 @@ SELECT project_id, source, id, trace_id FROM (
     WHERE (project_id, source, alias) IN (
         SELECT project_id, source, trace_id FROM changed
         UNION ALL
-        SELECT project_id, source, alias FROM trace_aliases
-        WHERE trace_id IN (SELECT trace_id FROM roots) AND (project_id, source, trace_id) IN (SELECT * FROM roots)
+        SELECT project_id, source, alias FROM trace_aliases_by_trace
+        WHERE (project_id, source, trace_id) IN (SELECT * FROM roots)
     )
     GROUP BY project_id, source, alias
 )

@@ -23,7 +23,7 @@ WHERE project_id = {project:String} AND source IN {sources:Array(String)} AND (a
     SELECT alias, source FROM trace_aliases
     WHERE project_id = {project:String} AND source IN {sources:Array(String)} AND alias IN {ids:Array(String)}
     UNION ALL
-    SELECT alias, source FROM trace_aliases
+    SELECT alias, source FROM trace_aliases_by_trace
     WHERE project_id = {project:String} AND source IN {sources:Array(String)} AND trace_id IN {ids:Array(String)}
 )
 GROUP BY source, alias

@@ -38,6 +38,12 @@ LIMIT 1 BY dedupe_id
 LIMIT {{most:UInt32}}
 """
 
+_JUST_SEEN = """
+SELECT DISTINCT dedupe_id AS id FROM feedback_resolved
+WHERE {condition} AND seen_at >= fromUnixTimestamp64Micro({{seen:Int64}}, 'UTC')
+LIMIT {{most:UInt32}}
+"""
+
 
 class _Mark(NamedTuple):
     """How far a tail has come: when the event came into the tables (microseconds since 1970), and its id."""
@@ -124,7 +130,9 @@ class _Tail:
         if progress is None or progress.generation == self._looked:
             return
         if self._looked is None:
-            self._looked, self._reached = progress.generation, progress.as_of
+            self._reached = progress.as_of
+            await self._know_the_last_seconds()
+            self._looked = progress.generation
             return
         after = max(self._floor or _Mark(0, 0), _Mark(self._reached - _LOOK_BACK, 0))
         for _ in range(_PAGES_A_LOOK):
@@ -140,6 +148,13 @@ class _Tail:
             yield b"event: skipped\ndata: {}\n\n"
             self._reached = max(self._reached, progress.as_of)
         self._looked = progress.generation
+
+    async def _know_the_last_seconds(self) -> None:
+        """What was seen just before is not new, though its trace may change and its row be written again."""
+        sql = _JUST_SEEN.format(condition=self._condition.sql)
+        bounds = {"seen": self._reached - _LOOK_BACK, "most": _REMEMBERED}
+        for row in await self._warehouse.rows(sql, {**self._condition.parameters, **bounds}):
+            self._is_new(row["id"])
 
     async def _page(self, after: _Mark, looked: int, generation: int) -> list[Row]:
         sql = _NEWLY_SEEN.format(columns=EVENT_COLUMNS, condition=self._condition.sql)

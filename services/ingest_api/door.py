@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -45,6 +46,35 @@ class Tally:
             metrics.events.labels(source, outcome).inc(count)
 
 
+class Admissions:
+    """Who was let in under the present keys, by what was presented: most requests present what the one before did.
+    Forgotten with every reload of the keys, so that a revoked key stops as soon as it would without.
+    """
+
+    MOST = 10_000
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._as_of: object = None
+        self._known: dict[tuple[object, ...], Any] = {}
+
+    def find(self, presented: tuple[object, ...]) -> Any:
+        """What was made of it before; None if that is not known."""
+        if self._as_of is not self._keyring.snapshot:
+            self._forget()
+        return self._known.get(presented)
+
+    def add(self, presented: tuple[object, ...], admitted: object) -> None:
+        """Only what the present keys allow: nothing may be awaited between asking them and this."""
+        if self._as_of is not self._keyring.snapshot or len(self._known) >= self.MOST:
+            self._forget()
+        self._known[presented] = admitted
+
+    def _forget(self) -> None:
+        self._as_of = self._keyring.snapshot
+        self._known.clear()
+
+
 class Door:
     """Keys, limits and the way into the log, put together once."""
 
@@ -65,6 +95,7 @@ class Door:
         self.rate = rate
         self.learner = learner
         self.tally = Tally()
+        self.admissions = Admissions(keyring)
         self._keyring = keyring
         self._minter = minter
         self._appender = appender

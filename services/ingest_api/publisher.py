@@ -174,7 +174,11 @@ class Publisher:
         failures: list[Exception | None] = []
         pending: _Read | None = first
         for append in group:
-            failures.append(await _outcome(connection, append.replies, pending))
+            if append.replies == 1:
+                read = pending or await _read(connection)
+                failures.append(read.value if isinstance(read.value, Exception) else None)
+            else:
+                failures.append(await _outcome(connection, append.replies, pending))
             pending = None
         shortfall = self._durability.shortfall((await _read(connection)).value) if self._durability.command else None
         entries = 0

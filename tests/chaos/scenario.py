@@ -51,6 +51,13 @@ class Scenario:
         """Waits for a moment of chance, in seconds."""
         time.sleep(self.random.uniform(least, most))
 
+    def wait_for(self, happened: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Returns when it has happened."""
+        deadline = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < deadline, "what this scenario is about did not happen"
+            time.sleep(0.02)
+
     def moments(self, load: Load, count: int, least: float = 0.3, most: float = 1.0) -> Iterator[None]:
         """So many moments of chance while the load is being sent; a last one, and the load is told to end."""
         for _ in range(count):

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLED_IN_FLIGHT = (
     "tests/chaos/test_clickhouse_faults.py::test_a_worker_killed_while_its_insert_is_on_the_way_loses_nothing"
 )
-DUPLICATES = "tests/chaos/test_workers.py::test_half_of_it_duplicates_and_a_third_corrections_come_out_exact[3600]"
+DUPLICATES = "tests/chaos/test_workers.py::test_half_of_it_duplicates_and_a_third_corrections_come_out_exact"
 
 DELIVERY = "services/worker/delivery.py"
 INSERT = "        refused = await self._writer.write(prepared.rows)\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.telemetry import IngestMetrics, WorkerMetrics
+from shared.telemetry import IngestMetrics, RelayMetrics, WorkerMetrics
 
 from .tools import DEPLOY, ROOT, run
 
@@ -27,7 +27,9 @@ def alerts(rules: Path) -> list[dict[str, Any]]:
 
 def metric_names() -> set[str]:
     """Of everything that the doors and the workers tell, as Prometheus stores it."""
-    found = {family.name for metrics in (IngestMetrics(), WorkerMetrics()) for family in metrics.registry.collect()}
+    door = IngestMetrics()
+    RelayMetrics(door.registry)
+    found = {family.name for metrics in (door, WorkerMetrics()) for family in metrics.registry.collect()}
     return {f"{name}{suffix}" for name in found for suffix in _SUFFIXES}
 
 

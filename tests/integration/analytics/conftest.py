@@ -133,10 +133,6 @@ class running:  # noqa: N801 -- reads as what it is: async with running(...)
                 await asyncio.sleep(0.02)
         return Site(self._http)
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
-        x = asyncio.create_task(self._lifespan.__aexit__(*error))
-        done, _ = await asyncio.wait({x}, timeout=15)
-        if not done:
-            for t in asyncio.all_tasks():
-                t.print_stack()
+        await self._lifespan.__aexit__(None, None, None)

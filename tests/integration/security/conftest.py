@@ -62,7 +62,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         specs = [
             ingest_spec(ports[0], backends, folder / "spool"),
             worker_spec(1, ports[1], backends),
-            analytics_spec(ports[2], backends),
+            analytics_spec(ports[2], f"http://127.0.0.1:{ports[0]}", backends),
         ]
         short = {"PLAUDIT_INGEST_BODY_TIMEOUT": "1", "PLAUDIT_INGEST_KEEP_ALIVE": "2", "PLAUDIT_LOG_LEVEL": "debug"}
         pieces = []

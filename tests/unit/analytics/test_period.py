@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -98,7 +99,7 @@ def test_buckets_cover_the_period_without_gap_or_overlap(
     assert starts[0] <= found.start < (starts[1] if len(starts) > 1 else found.end)
     assert starts[-1] < found.end
     assert starts == sorted(set(starts))
-    gaps = {later - earlier for earlier, later in zip(starts, starts[1:], strict=False)}
+    gaps = {later - earlier for earlier, later in pairwise(starts)}
     assert all(abs(gap - interval.length) <= timedelta(hours=1) for gap in gaps)
 
 

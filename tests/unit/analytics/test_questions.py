@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,12 +37,11 @@ def test_a_cursor_gives_back_its_place(time: int, dedupe_id: int) -> None:
     assert Place.read(Place(time, dedupe_id).cursor()) == (time, dedupe_id)
 
 
-@given(st.text(max_size=60))
+@given(st.text(max_size=30))
 def test_what_is_no_cursor_is_refused(text: str) -> None:
-    try:
-        assert Place.read(text).cursor() is not None
-    except ApiError as refused:
-        assert refused.status == 400
+    with pytest.raises(ApiError) as refused:
+        Place.read(text)
+    assert refused.value.status == 400
 
 
 @pytest.mark.parametrize("text", ["vote", "detail:", "metric", "details:model", "", "project_id", "raw"])
@@ -59,7 +59,10 @@ def test_ranges_are_labelled_from_bound_to_bound() -> None:
 
 
 def test_the_last_word_on_each_name_holds() -> None:
-    events = [{"details": {"a": "1", "b": "2"}, "metrics": {}}, {"details": {"a": None}, "metrics": {"stars": 3.0}}]
+    events: list[dict[str, Any]] = [
+        {"details": {"a": "1", "b": "2"}, "metrics": {}},
+        {"details": {"a": None}, "metrics": {"stars": 3.0}},
+    ]
     assert merged(events) == {"a": None, "b": "2", "stars": 3.0}
 
 
