@@ -44,6 +44,9 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
+bench: $(STAMP)  ## a quarter of an hour: every figure against its ceiling, into bench/results/latest.json
+	$(BIN)/python -m bench $(ARGS)
+
 lock:  ## resolve the dependencies anew; does not touch .venv
 	test -x $(UV) || $(MAKE) setup
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock

@@ -48,6 +48,10 @@ class BacklogWriter:
         self.redis.copy(template, self.stream, replace=True)
         return time.monotonic()
 
+    def bytes_an_entry(self, template: str) -> float:
+        """Of the server's memory, before anybody has read it."""
+        return int(self.redis.memory_usage(template, samples=0) or 0) / max(1, int(self.redis.xlen(template)))
+
     def clear(self) -> None:
         """An empty stream with its group."""
         self.redis.delete(self.stream)

@@ -96,3 +96,19 @@ def _count(stage: Stage) -> int:
         return int(str(client.command(f"SELECT count() FROM {EVENTS_TABLE}")))
     finally:
         client.close()
+
+
+def bytes_on_disk(stage: Stage) -> dict[str, float]:
+    """By table, bytes for each event in the events' table, when everything has been merged."""
+    client = connect(stage.clickhouse)
+    try:
+        rows = int(str(client.command(f"SELECT count() FROM {EVENTS_TABLE}")))
+        for table in (EVENTS_TABLE, "feedback_by_trace", "feedback_changes"):
+            client.command(f"OPTIMIZE TABLE {table} FINAL")
+        sizes = client.query(
+            "SELECT table, sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() "
+            "AND table IN ('feedback_events', 'feedback_by_trace', 'feedback_changes') GROUP BY table"
+        ).result_rows
+        return {str(table): float(str(size)) / max(1, rows) for table, size in sizes}
+    finally:
+        client.close()

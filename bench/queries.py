@@ -176,7 +176,8 @@ async def measure(settings: ClickHouseSettings, client: Client, projects: list[s
         ).result_rows
         for name, aim, question, ideal_question in questions([row[0] for row in rows]):
             # In turns, so that whatever else the machine does falls on both.
-            mine, best = [], []
+            mine: list[float] = []
+            best: list[float] = []
             for run in range(RUNS + 3):
                 for warehouse, ask, times in ((ours, question, mine), (ideal, ideal_question, best)):
                     started = time.perf_counter()
@@ -216,7 +217,7 @@ def _state(client: Client) -> dict[str, Any]:
     counts = client.query("SELECT project_id, count() FROM ideal_events GROUP BY project_id").result_rows
     return {
         "tables": {name: {"rows": total, "parts": parts, "bytes": size} for name, total, parts, size in rows},
-        "events": dict(counts),
+        "events": {row[0]: row[1] for row in counts},
     }
 
 

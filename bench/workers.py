@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.backlog import BacklogWriter
 from bench.bodies import entries, is_ordinary, langwatch_bodies
-from bench.drains import Drain
+from bench.drains import Drain, bytes_on_disk
 from bench.figures import Figure, Outcome, interleaved, medians, paired_ratio
 from bench.pieces import stage
 from bench.ready_blocks import insert_ready_blocks
@@ -53,8 +53,10 @@ def single_entries() -> Outcome:
     outcome = Outcome()
     with _drain(_SINGLES) as drain:
         results = interleaved(4, {"bare": drain.bare, "ours": drain.ours}, outcome.runs)
+        disk = bytes_on_disk(drain.stage)
+        log = drain.backlog.bytes_an_entry(drain.template)
         blocks = insert_ready_blocks(drain)
-        outcome.runs.append({"side": "ready-made blocks", **blocks})
+        outcome.runs += [{"side": "ready-made blocks", **blocks}, {"side": "bytes on disk a row, by table", **disk}]
     ours, bare = results["ours"], results["bare"]
     ours_told, bare_told = _told(ours), _told(bare)
     outcome.figures = [
@@ -84,6 +86,13 @@ def single_entries() -> Outcome:
             ours=f"{medians(ours, 'events_per_second'):,.0f} rows/s",
             ceiling=f"{blocks['rows_per_second']:,.0f} rows/s in blocks of 20,000",
         ),
+        Figure(
+            what="ClickHouse: bytes on disk an event, all tables together, merged",
+            value=sum(disk.values()),
+            unit="bytes",
+            ours=", ".join(f"{table} {size:.0f}" for table, size in sorted(disk.items())),
+        ),
+        Figure(what="Redis: bytes of memory an entry of one event", value=log, unit="bytes"),
     ]
     return outcome
 
