@@ -128,17 +128,20 @@ def canonical(
     ReplacingMergeTree is its definition of a duplicate.
     """
     received_at = receipt.received_at
-    trace = trace_id.encode()
-    place = receipt.tenant + _length(len(trace)) + trace
+    tenant, trace = receipt.tenant, trace_id.encode()
+    trace_length = _length(len(trace))
     if event_id:
-        identity = b"id" + place + length_prefixed(event_id.encode())
+        identity = b"".join((b"id", tenant, trace_length, trace, length_prefixed(event_id.encode())))
         key_time = 0
     elif time is not None:
-        kind, exact = event_type.encode(), time.exact
-        identity = b"time" + place + _length(len(kind)) + kind + _length(len(exact)) + exact + touched
-        key_time = time.micros
+        kind = event_type.encode()
+        exact, key_time, _ = time
+        identity = b"".join(
+            (b"time", tenant, trace_length, trace, _length(len(kind)), kind, _length(len(exact)), exact, touched)
+        )
     else:
-        identity = b"request" + place + length_prefixed(event_type.encode()) + receipt.request_id + _length(index)
+        kind = length_prefixed(event_type.encode())
+        identity = b"".join((b"request", tenant, trace_length, trace, kind, receipt.request_id, _length(index)))
         key_time = received_at
     timestamp, status = _placed(time, received_at)
     # Made as a tuple of the class: calling the class costs twice as much.

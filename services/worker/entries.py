@@ -50,10 +50,12 @@ def read_flat(stream: str, entry_id: bytes, fields: Sequence[bytes]) -> Entry:
         payload = fields[1]
         try:
             envelope = decode(payload)
-            _ = envelope.work_id
+            if envelope.part:
+                _ = envelope.work_id
         except (EnvelopeError, OverflowError) as error:
             return Entry(stream, entry_id, len(payload), None, str(error), payload)
-        return Entry(stream, entry_id, len(payload), envelope)
+        # Made as a tuple of the class: calling the class costs twice as much.
+        return tuple.__new__(Entry, (stream, entry_id, len(payload), envelope, "", b""))
     return read_entry(stream, entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
 
 

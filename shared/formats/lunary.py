@@ -160,8 +160,11 @@ def _patch_values(event: _Event, name: str) -> dict[str, Any]:
 def _object_camel_cased(value: dict[str, Any]) -> dict[str, Any]:
     """``camel_cased`` for an object, without a copy where nothing changes: most feedback is one plain key."""
     for key, item in value.items():
-        if "_" in key or "-" in key or isinstance(item, dict | list):
-            return {camel_case(name): camel_cased(inner) for name, inner in value.items()}
+        if "_" in key or "-" in key or isinstance(item, (dict, list)):  # noqa: UP038 -- half the time
+            return {
+                camel_case(name): camel_cased(inner) if isinstance(inner, (dict, list)) else inner  # noqa: UP038
+                for name, inner in value.items()
+            }
     return value
 
 
@@ -229,10 +232,11 @@ def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent | None:
             details[key] = value
         else:
             details[key] = _detail(value)
-            if isinstance(value, int | float) and key not in ("thumb", "comment"):
+            if isinstance(value, (int, float)) and key not in ("thumb", "comment"):  # noqa: UP038 -- half the time
                 number = double(value)
                 if math.isfinite(number):
                     metrics[key] = number
+    names = patch.values if len(patch.values) == 1 else sorted(patch.values)
     return canonical(
         receipt,
         index,
@@ -240,7 +244,7 @@ def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent | None:
         trace_id=patch.run_id,
         event_type=FEEDBACK,
         time=patch.time,
-        touched=b"".join([length_prefixed(key.encode()) for key in sorted(patch.values)]),
+        touched=b"".join([length_prefixed(name.encode()) for name in names]),
         vote=vote,
         comment=comment,
         metrics=metrics,
@@ -251,5 +255,11 @@ def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent | None:
 
 
 def _detail(value: Any) -> str | None:
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if type(value) is int and abs(value) < _EXACT_DOUBLES:
+        return str(value)
     written = compact(value)
     return None if written == "null" else written
