@@ -360,7 +360,9 @@ def import_(
 ) -> None:
     """Backfills NDJSON through the same log and identity as live feedback. Twice changes nothing; resumable."""
     from services.operate.backfill import ImportOptions, import_file, shown
+    from shared.telemetry import configure_logging
 
+    configure_logging(all_settings.TelemetrySettings(), "import")
     timeless_at = int(at.replace(tzinfo=UTC).timestamp() * 1_000_000) if at else None
     options = ImportOptions(file, source, project, timeless_at, most_waiting, restart)
     with _clickhouse() as client:
@@ -387,7 +389,9 @@ def erase(
     """Erases what was received until now from everywhere, verifies by counting, and reports."""
     from services.operate.erase import erase as run
     from shared.erasures import ErasureKind
+    from shared.telemetry import configure_logging
 
+    configure_logging(all_settings.TelemetrySettings(), "erase")
     if (user is None) == (trace is None):
         raise typer.BadParameter("name one of --user and --trace")
     kind, name = (ErasureKind.USER, user) if user is not None else (ErasureKind.TRACE, trace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.tasks import call_off
 from shared.telemetry import exception_fields
 
 from . import routes, session_routes
@@ -135,9 +136,6 @@ async def _on_duty(parts: Parts) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in duties:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*duties, return_exceptions=True)
+        await call_off(duties)
         await parts.warehouse.close()
         await parts.redis.aclose()

@@ -10,6 +10,7 @@ import uvloop
 
 from shared.settings import AnalyticsSettings, ClickHouseSettings, RedisSettings, TelemetrySettings
 from shared.storage import connect
+from shared.tasks import call_off
 from shared.telemetry import configure_logging
 
 from .main import refresh_duty
@@ -45,7 +46,5 @@ async def _serve(settings: AnalyticsSettings, redis: RedisSettings, clickhouse: 
     log.info("refresh_started")
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({duty, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    duty.cancel()
-    stopping.cancel()
-    await asyncio.gather(duty, stopping, return_exceptions=True)
+    await call_off([duty, stopping])
     log.info("refresh_stopped")

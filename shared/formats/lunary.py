@@ -160,9 +160,9 @@ def _patch_values(event: _Event, name: str) -> dict[str, Any]:
 def _object_camel_cased(value: dict[str, Any]) -> dict[str, Any]:
     """``camel_cased`` for an object, without a copy where nothing changes: most feedback is one plain key."""
     for key, item in value.items():
-        if "_" in key or "-" in key or isinstance(item, (dict, list)):  # noqa: UP038 -- half the time
+        if "_" in key or "-" in key or isinstance(item, (dict, list)):
             return {
-                camel_case(name): camel_cased(inner) if isinstance(inner, (dict, list)) else inner  # noqa: UP038
+                camel_case(name): camel_cased(inner) if isinstance(inner, (dict, list)) else inner
                 for name, inner in value.items()
             }
     return value
@@ -232,7 +232,7 @@ def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent | None:
             details[key] = value
         else:
             details[key] = _detail(value)
-            if isinstance(value, (int, float)) and key not in ("thumb", "comment"):  # noqa: UP038 -- half the time
+            if isinstance(value, (int, float)) and key not in ("thumb", "comment"):
                 number = double(value)
                 if math.isfinite(number):
                     metrics[key] = number

@@ -15,6 +15,7 @@ from services.analytics.refresh import Refresher
 from shared.settings import RedisSettings
 from shared.storage import connect
 from shared.streams import connect as connect_redis
+from shared.tasks import call_off
 
 from .conftest import PROJECT, Store
 
@@ -146,8 +147,7 @@ async def test_one_process_refreshes_and_another_takes_over_when_it_leaves(
             await asyncio.to_thread(store.flush)
             while f"t{id(leaving)}" not in verdicts(store):
                 await asyncio.sleep(0.05)
-            leaving.cancel()
-            await asyncio.gather(leaving, return_exceptions=True)
+            await call_off([leaving])
     assert holder is not None
     assert await redis.get(LEASE) is None, "who leaves lets go at once"
 
@@ -160,5 +160,4 @@ async def test_a_lease_whose_holder_died_runs_out(store: Store, redis: Redis, du
     async with asyncio.timeout(20):
         while await redis.get(PROGRESS) is None:
             await asyncio.sleep(0.05)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await call_off([task])
