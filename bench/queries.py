@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import statistics
 import sys
 import time
@@ -43,6 +44,7 @@ from shared.storage import connect
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from clickhouse_connect.driver.asyncclient import AsyncClient
     from clickhouse_connect.driver.client import Client
 
 Question = Callable[[Warehouse, str], Awaitable[object]]
@@ -61,11 +63,40 @@ class Figure:
     ours: float
     ours_p90: float
     ideal: float
-    rows_read: int
+    read: tuple[str, ...]
 
     @property
     def ratio(self) -> float:
         return self.ours / self.ideal
+
+
+class WatchedWarehouse(Warehouse):
+    """Keeps what was asked, to be explained."""
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncClient]]) -> None:
+        super().__init__(connect, concurrency=4, timeout=60.0, memory=_MEMORY)
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        self.asked.append((sql, dict(parameters)))
+        return await super().rows(sql, parameters)
+
+
+def explained(client: Client, sql: str, parameters: dict[str, Any]) -> str:
+    """Rows that a query reads, and of its tables the granules of 8,192 rows that it cannot rule out."""
+    plan = client.query(f"EXPLAIN indexes = 1 {sql}", parameters).result_rows
+    lines = [row[0] for row in plan]
+    tables: dict[str, str] = {}
+    table = ""
+    for line in lines:
+        if found := re.search(r"ReadFromMergeTree \((?:\w+\.)?(\w+)\)", line):
+            table = found[1]
+        elif found := re.search(r"Granules: (\d+/\d+)", line):
+            # The last index of a table has the last word.
+            tables[table] = found[1]
+    read = client.query(sql, parameters, settings={"do_not_merge_across_partitions_select_final": 1}).summary
+    granules = ", ".join(f"{name} {count}" for name, count in tables.items())
+    return f"{int(read.get('read_rows', 0)):,} rows; granules: {granules}"
 
 
 class IdealWarehouse(Warehouse):
@@ -192,12 +223,19 @@ async def measure(settings: ClickHouseSettings, client: Client, projects: list[s
                     statistics.median(mine),
                     statistics.quantiles(mine, n=10)[-1],
                     statistics.median(best),
-                    0,
+                    await _read(settings, client, question, project),
                 )
             )
     await ours.close()
     await ideal.close()
     return figures
+
+
+async def _read(settings: ClickHouseSettings, client: Client, question: Question, project: str) -> tuple[str, ...]:
+    watched = WatchedWarehouse(lambda: connect_async(settings, 60.0))
+    await question(watched, project)
+    await watched.close()
+    return tuple(explained(client, sql, parameters) for sql, parameters in watched.asked)
 
 
 def shown(figures: list[Figure]) -> Table:
@@ -245,6 +283,8 @@ def main() -> int:
         figures = asyncio.run(measure(settings, client, arguments.projects))
         state = _state(client)
         Console().print(shown(figures))
+        for figure in figures:
+            Console().print(f"{figure.question}, {figure.project}:", *figure.read, sep="\n  ", highlight=False)
         Console().print(state)
         if arguments.json:
             told = {"figures": [asdict(figure) | {"ratio": figure.ratio} for figure in figures], **state}
