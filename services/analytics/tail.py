@@ -23,6 +23,9 @@ _PAGES_A_LOOK = 5
 _REMEMBERED = 20_000
 _ID = re.compile(r"(\d{1,18})-([0-9a-f]{32})")
 
+FOLLOWING = b": following\n\n"
+"""From here on, whatever comes into the tables is told."""
+
 # An insert is stamped when it begins and seen when it ends: those of the last seconds are looked at again.
 _LOOK_BACK = 10_000_000
 
@@ -84,8 +87,8 @@ class Tails:
     async def _stream(self, tail: _Tail) -> AsyncIterator[bytes]:
         self._open += 1
         try:
-            yield b"retry: 2000\n\n: following\n\n"
-            quiet = 0.0
+            yield b"retry: 2000\n\n"
+            quiet, following = 0.0, False
             while not self._closing.is_set():
                 said = False
                 try:
@@ -94,6 +97,9 @@ class Tails:
                         yield message
                 except ApiError:
                     yield b": away\n\n"
+                if tail.following and not following:
+                    said = following = True
+                    yield FOLLOWING
                 quiet = 0.0 if said else quiet + self._poll
                 if quiet >= self._heartbeat:
                     quiet = 0.0
@@ -123,6 +129,11 @@ class _Tail:
         self._reached = resume.seen if resume else 0
         self._looked: int | None = 0 if resume else None
         self._shown: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def following(self) -> bool:
+        """Whether it has looked once, and knows what is old."""
+        return self._looked is not None
 
     async def look(self) -> AsyncIterator[bytes]:
         """What is new. Raises ApiError; the next look makes up for it."""

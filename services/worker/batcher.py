@@ -96,11 +96,15 @@ class Batcher:
         while await self._wait_until_due():
             await self._slots.acquire()
             async with self._changed:
-                batch, self._current = self._current, Batch()
+                self._launch()
                 self._changed.notify_all()
-            flight = asyncio.create_task(self._fly(batch))
-            self._flights.add(flight)
-            flight.add_done_callback(self._landed)
+
+    def _launch(self) -> None:
+        # Apart from ``run``, which would hold on to its last batch until the next one is due.
+        batch, self._current = self._current, Batch()
+        flight = asyncio.create_task(self._fly(batch))
+        self._flights.add(flight)
+        flight.add_done_callback(self._landed)
 
     async def drain(self) -> None:
         """Sends what is left on its way and waits until everything has landed. ``add`` must have stopped."""

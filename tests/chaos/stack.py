@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -244,13 +244,11 @@ class Stack:
 
     def stop(self) -> dict[str, int]:
         """SIGTERM to all; returns the exit statuses of what was still running, doors first."""
-        statuses: dict[str, int] = {}
-        for group in (self.doors, self.workers):
-            running = [piece for piece in group if piece.running]
-            for piece in running:
-                piece.terminate()
-            statuses |= {piece.name: piece.wait_stopped() for piece in running}
-        return statuses
+        return self.stop_doors() | _stopped(self.workers)
+
+    def stop_doors(self) -> dict[str, int]:
+        """SIGTERM to the doors; returns the exit statuses of those that were still running."""
+        return _stopped(self.doors)
 
     def kill_all(self) -> None:
         for piece in self.pieces.values():
@@ -262,3 +260,10 @@ class Stack:
     def _victim(self, name: str) -> Piece | EmbeddedServer:
         servers = {"redis": self.servers.valkey, "clickhouse": self.servers.clickhouse}
         return servers.get(name) or self.pieces[name]
+
+
+def _stopped(pieces: Iterable[Piece]) -> dict[str, int]:
+    running = [piece for piece in pieces if piece.running]
+    for piece in running:
+        piece.terminate()
+    return {piece.name: piece.wait_stopped() for piece in running}

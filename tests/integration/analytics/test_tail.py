@@ -18,7 +18,7 @@ from services.analytics.filters import Filters, VoteFilter
 from services.analytics.freshness import Freshness
 from services.analytics.main import connect_async
 from services.analytics.period import EPOCH, Period
-from services.analytics.tail import Tails
+from services.analytics.tail import FOLLOWING, Tails
 from services.analytics.warehouse import Warehouse
 from shared.settings import RedisSettings
 from shared.streams import connect as connect_redis
@@ -40,13 +40,21 @@ class Viewer:
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._following = asyncio.Event()
         self._task = asyncio.create_task(self._read(stream))
 
     async def _read(self, stream: AsyncIterator[bytes]) -> None:
         async for piece in stream:
+            if piece == FOLLOWING:
+                self._following.set()
             fields = dict(line.split(": ", 1) for line in piece.decode().splitlines() if ": " in line)
             if fields.get("event") == "feedback":
                 self._messages.put_nowait(Message(fields["id"], json.loads(fields["data"])))
+
+    async def follows(self) -> None:
+        """Returns when whatever comes in is told."""
+        async with asyncio.timeout(15):
+            await self._following.wait()
 
     async def next(self) -> Message:
         async with asyncio.timeout(15):
@@ -82,7 +90,7 @@ def bring_up(store: Store) -> None:
 
 async def watch(tails: Tails, filters: Filters = EVER, last: str | None = None, project: str = PROJECT) -> Viewer:
     viewer = Viewer(tails.follow(project, filters, last))
-    await asyncio.sleep(0.4)
+    await viewer.follows()
     return viewer
 
 
