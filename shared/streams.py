@@ -26,9 +26,16 @@ def connect(settings: RedisSettings) -> Redis:
     return redis
 
 
-def connect_to(settings: RedisSettings, stream: str) -> Redis:
-    """As ``connect``, for one stream and what lies in its slot: always connected to the one server that holds it."""
-    redis: Redis = Redis(connection_pool=Topology.of(settings).pool(stream, **_options(settings)))
+def connect_to(settings: RedisSettings, stream: str, *, timed: bool = True) -> Redis:
+    """As ``connect``, for one stream and what lies in its slot: always connected to the one server that holds it.
+
+    Not ``timed``: replies are waited for without end, by callers that time several of them together.
+    """
+    options = _options(settings)
+    if not timed:
+        # redis-py times every write and read apart, each with timers of its own.
+        options |= {"socket_timeout": None, "health_check_interval": 0}
+    redis: Redis = Redis(connection_pool=Topology.of(settings).pool(stream, **options))
     pack_in_c(redis.connection_pool)
     return redis
 

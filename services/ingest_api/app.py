@@ -74,6 +74,7 @@ class IngestApp:
             await self._others(scope, receive, send)
             return
         if self._health.draining:
+            scope.pop("extensions", None)
             send = _closing(send)
         path = scope["path"]
         methods = self._faces.get(path)
@@ -95,16 +96,16 @@ class IngestApp:
             if is_feedback and (face := self._feedback.get(method)) is not None:
                 await face(scope, receive, send)
             elif method == "OPTIONS" and (proxy is None or is_feedback or path in self._faces):
-                await send_reply(send, preflight(dict(scope["headers"])))
+                await send_reply(scope, send, preflight(dict(scope["headers"])))
             elif proxy is not None:
                 await proxy(scope, receive, send)
             else:
-                await send_reply(send, message_reply(404, "Not Found", cors_headers(dict(scope["headers"]))))
+                await send_reply(scope, send, message_reply(404, "Not Found", cors_headers(dict(scope["headers"]))))
         elif path.startswith("/api/"):
             if (proxy := self._proxies.get(Source.LANGWATCH)) is not None:
                 await proxy(scope, receive, send)
             else:
-                await send_reply(send, langwatch.NOT_FOUND)
+                await send_reply(scope, send, langwatch.NOT_FOUND)
         else:
             await self._others(scope, receive, send)
 
@@ -159,9 +160,9 @@ def _is_lunary(path: str) -> bool:
 async def _apologize(path: str, scope: Scope, send: Send) -> None:
     if _is_lunary(path):
         cors = cors_headers(dict(scope["headers"]))
-        await send_reply(send, message_reply(500, "Internal Server Error", cors))
+        await send_reply(scope, send, message_reply(500, "Internal Server Error", cors))
     else:
-        await send_reply(send, langwatch.FAILED)
+        await send_reply(scope, send, langwatch.FAILED)
 
 
 def _starlette(parts: Parts) -> Starlette:

@@ -47,12 +47,21 @@ class BodyReader:
         assert task is not None, "requests are served in tasks"
         self._reading[task] = self._clock() + self._timeout
         try:
-            return await _collect(receive, limit)
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGoneError
+            body: bytes = message.get("body", b"")
+            if message.get("more_body", False):
+                body = await _collect(receive, message, limit)
+            elif len(body) > limit:
+                raise RefusedError(TOO_LARGE)
         except asyncio.CancelledError:
             if task not in self._overdue:
                 raise
             task.uncancel()
             raise RefusedError(TOO_SLOW, close=True) from None
+        else:
+            return body
         finally:
             del self._reading[task]
             self._overdue.discard(task)
@@ -72,16 +81,9 @@ class BodyReader:
             self.sweep()
 
 
-async def _collect(receive: Receive, limit: int) -> bytes:
-    message = await receive()
-    if message["type"] != "http.request":
-        raise ClientGoneError
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit:
-            raise RefusedError(TOO_LARGE)
-        return body
-    whole = bytearray(body)
+async def _collect(receive: Receive, message: Message, limit: int) -> bytes:
+    """A body that comes in several messages, of which this is the first."""
+    whole = bytearray(message.get("body", b""))
     while message.get("more_body", False):
         message = await receive()
         if message["type"] != "http.request":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from shared.envelope import Envelope
 from shared.errors import StoreUnavailableError
@@ -20,10 +20,10 @@ class GuardedAppender:
         self._pressure = pressure
         self._durability = durability
 
-    async def append(self, envelopes: Sequence[Envelope]) -> None:
+    def append(self, envelopes: Sequence[Envelope]) -> Awaitable[None]:
         """See Appender."""
         if self._pressure.refusing:
             raise StoreUnavailableError("redis", "the backlog has reached its limit")
         if self._durability.broken is not None:
             raise StoreUnavailableError("redis", self._durability.broken)
-        await self._appender.append(envelopes)
+        return self._appender.append(envelopes)

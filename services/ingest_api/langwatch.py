@@ -143,6 +143,7 @@ class LangWatchFace:
 
     def __init__(self, door: Door, malformed: dict[str, str]) -> None:
         self._door = door
+        self._body_limit = door.settings.ingest_body_limit_langwatch
         self._malformed = json_reply(400, malformed, _HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,29 +154,25 @@ class LangWatchFace:
         except ClientGoneError:
             return
         self._door.tally.requests["langwatch", answer.status] += 1
-        await send_reply(send, answer)
+        await send_reply(scope, send, answer)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Reply:
-        headers = dict(scope["headers"])
-        admitted = await admit(self._door, headers)
+        door, headers = self._door, dict(scope["headers"])
+        admitted = await admit(door, headers)
         if isinstance(admitted, Reply):
             return admitted
-        return await self._take(admitted.project_id, admitted.token, headers, receive)
-
-    async def _take(self, project_id: str, token: str, headers: dict[bytes, bytes], receive: Receive) -> Reply:
-        limit = self._door.settings.ingest_body_limit_langwatch
-        body = await self._door.bodies.read(receive, limit, headers.get(b"content-length"))
+        body = await door.bodies.read(receive, self._body_limit, headers.get(b"content-length"))
         try:
-            langwatch.parse(body)
+            langwatch.check(body)
         except MalformedJSONError:
-            self._door.tally.events["langwatch", "refused"] += 1
+            door.tally.events["langwatch", "refused"] += 1
             return self._malformed
         except InvalidEventError as error:
-            self._door.tally.events["langwatch", "refused"] += 1
+            door.tally.events["langwatch", "refused"] += 1
             return json_reply(400, {"error": error.message}, _HEADERS)
-        event = RawEvent(0, blanked(body, token))
-        await self._door.take(Source.LANGWATCH, [(project_id, event)])
-        self._door.tally.events["langwatch", "accepted"] += 1
+        event = RawEvent(0, blanked(body, admitted.token))
+        await door.take(Source.LANGWATCH, [(admitted.project_id, event)])
+        door.tally.events["langwatch", "accepted"] += 1
         return _TRACKED
 
 

@@ -62,7 +62,7 @@ class LunaryFace:
         except ClientGoneError:
             return
         self._door.tally.requests["lunary", answer.status] += 1
-        await send_reply(send, answer)
+        await send_reply(scope, send, answer)
 
     async def _results(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         if self._legacy:

@@ -79,7 +79,7 @@ class LunaryFeedbackFace:
         except ClientGoneError:
             return
         self._door.tally.requests["lunary", answer.status] += 1
-        await send_reply(send, answer)
+        await send_reply(scope, send, answer)
 
     async def _read(self, run_id: str, headers: dict[bytes, bytes], _receive: Receive) -> bytes:
         token = presented_token(headers)

@@ -50,7 +50,7 @@ from .minting import Minter, system_randbytes
 from .outage import SpoolingAppender
 from .partitioned import PartitionedPublisher
 from .pressure import Pressure, Watermarks
-from .protocol import BoundedHeadProtocol
+from .protocol import DoorProtocol
 from .publisher import Appender, Limits, Publisher
 from .rate import RateLimiter
 from .reader import FeedbackReader
@@ -109,7 +109,7 @@ def build_parts(
     )
     streams = partitions(redis_settings)
     durability = Durability(settings.ingest_durability, settings.ingest_replicas, settings.ingest_replica_timeout)
-    holders = {stream: connect_to(redis_settings, stream) for stream in streams}
+    holders = {stream: connect_to(redis_settings, stream, timed=False) for stream in streams}
     for holder in holders.values():
         holder.set_retry(Retry(NoBackoff(), 0))
     if Topology.of(redis_settings).kind == "cluster":
@@ -121,8 +121,9 @@ def build_parts(
             ]
         )
     else:
-        publisher = Publisher(redis, streams, limits, metrics, clock=time.monotonic, durability=durability)
-    watch = DurabilityWatch(holders[streams[0]], durability)
+        holder = holders[streams[0]]
+        publisher = Publisher(holder, streams, limits, metrics, clock=time.monotonic, durability=durability)
+    watch = DurabilityWatch(connect_to(redis_settings, streams[0]), durability)
     pressure = Pressure(
         redis,
         streams,
@@ -246,7 +247,7 @@ async def serve(settings: IngestSettings, parts: Parts) -> None:
         signal.signal(caught, lambda _signal, _frame: None)
     config = uvicorn.Config(
         create_app(parts),
-        http=BoundedHeadProtocol,
+        http=DoorProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

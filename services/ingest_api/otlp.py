@@ -48,7 +48,7 @@ class TracesFace:
         except ClientGoneError:
             return
         self._door.tally.requests["langwatch", answer.status] += 1
-        await send_reply(send, answer)
+        await send_reply(scope, send, answer)
 
     async def _take(self, sender: Admitted, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
         limit = self._door.settings.ingest_body_limit_otlp

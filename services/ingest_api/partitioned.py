@@ -5,7 +5,7 @@ its own share along.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from shared.envelope import Envelope
 
@@ -18,10 +18,10 @@ class PartitionedPublisher:
     def __init__(self, publishers: Sequence[Publisher]) -> None:
         self._publishers = publishers
 
-    async def append(self, envelopes: Sequence[Envelope]) -> None:
+    def append(self, envelopes: Sequence[Envelope]) -> Awaitable[None]:
         """See Appender. Entries of one request go to one partition, which its id alone decides."""
         number = int.from_bytes(envelopes[0].request_id[:4], "big") % len(self._publishers)
-        await self._publishers[number].append(envelopes)
+        return self._publishers[number].append(envelopes)
 
     @property
     def waiting(self) -> int:

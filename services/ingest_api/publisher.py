@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
@@ -35,10 +35,14 @@ _EXEC = b"*1\r\n$4\r\nEXEC\r\n"
 
 
 class Appender(Protocol):
-    """Where the door leaves what it has taken."""
+    """Where the door leaves what it has taken. Not a coroutine by contract: each one between a request and its answer
+    is memory that lies about while the answer is waited for.
+    """
 
-    async def append(self, envelopes: Sequence[Envelope]) -> None:
-        """Returns when all of them, or none, are durably in the log. Raises StoreUnavailableError otherwise."""
+    def append(self, envelopes: Sequence[Envelope]) -> Awaitable[None]:
+        """Done when all of them, or none, are durably in the log. Raises StoreUnavailableError otherwise, at once or
+        when it is awaited.
+        """
 
 
 class Limits(NamedTuple):
@@ -86,7 +90,7 @@ class Publisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing = False
 
-    async def append(self, envelopes: Sequence[Envelope]) -> None:
+    def append(self, envelopes: Sequence[Envelope]) -> Awaitable[None]:
         """See Appender. Entries of one request go to one stream, several of them in one MULTI."""
         if len(self._waiting) >= self._limits.queue or self._waiting_bytes >= self._limits.queue_bytes:
             raise StoreUnavailableError("redis", "too many appends are waiting")
@@ -104,7 +108,7 @@ class Publisher:
         self._waiting.append(_Append(commands, replies, done))
         self._waiting_bytes += len(commands)
         self._wake.set()
-        await done
+        return done
 
     @property
     def waiting(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,21 +16,39 @@ Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
 
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+_NONE: Mapping[str, Any] = {}
+
 
 class Reply(NamedTuple):
-    """One whole answer. ``headers`` include content-type and content-length."""
+    """One whole answer. ``headers`` include content-type and content-length; ``head`` is status and headers as HTTP/1.1
+    writes them, without the empty line at their end.
+    """
 
     status: int
     headers: list[Header]
     body: bytes
+    head: bytes
+
+
+AT_ONCE = "plaudit.reply_at_once"
+"""The extension of ASGI by which the door's server sends a whole reply with one call and one write: as two messages, each
+checked and written apart, the answer costs more than what it answers. A ``ReplyAtOnce``; other servers lack it.
+"""
+
+ReplyAtOnce = Callable[[Scope, Reply], bool]
+"""False: not now; the reply goes the ordinary way."""
 
 
 def reply(status: int, body: bytes, content_type: bytes, headers: Iterable[Header] = ()) -> Reply:
     """Any answer. 204 has neither body nor type."""
+    all_headers = list(headers)
     if status == 204:
-        return Reply(status, list(headers), b"")
-    fixed = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
-    return Reply(status, [*fixed, *headers], body)
+        body = b""
+    else:
+        all_headers[:0] = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    lines = [b"%b: %b\r\n" % header for header in all_headers]
+    return Reply(status, all_headers, body, _STATUS_LINES[status] + b"".join(lines))
 
 
 def json_reply(status: int, value: Any, headers: Iterable[Header] = (), content_type: bytes = JSON) -> Reply:
@@ -37,7 +56,11 @@ def json_reply(status: int, value: Any, headers: Iterable[Header] = (), content_
     return reply(status, msgspec.json.encode(value), content_type, headers)
 
 
-async def send_reply(send: Send, answer: Reply) -> None:
+async def send_reply(scope: Scope, send: Send, answer: Reply) -> None:
+    """Through the server's extension, where it has it."""
+    at_once: ReplyAtOnce | None = scope.get("extensions", _NONE).get(AT_ONCE)
+    if at_once is not None and at_once(scope, answer):
+        return
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": answer.body})
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
-from services.standalone.embedded import EmbeddedServer
+from services.standalone.embedded import EmbeddedServer, embedded_valkey
 from tests.browser import known, realistic
 from tests.browser.site import CHROMIUM, CHROMIUM_ARGS, Site, running_site
 
@@ -49,14 +49,12 @@ class Seeded:
 
 
 @pytest.fixture(scope="session")
-def seeded(
-    tmp_path_factory: pytest.TempPathFactory, valkey: EmbeddedServer, clickhouse: EmbeddedServer
-) -> Iterator[Seeded]:
+def seeded(tmp_path_factory: pytest.TempPathFactory, clickhouse: EmbeddedServer) -> Iterator[Seeded]:
     folder = tmp_path_factory.mktemp("page")
-    for server in (valkey, clickhouse):
-        if not server.running:
-            server.restart()
-    with running_site(folder, clickhouse.url, valkey.url) as site:
+    if not clickhouse.running:
+        clickhouse.restart()
+    # A Redis of its own: the service goes on refreshing while other tests expect theirs to be empty.
+    with embedded_valkey(folder) as (redis_url, _), running_site(folder, clickhouse.url, redis_url) as site:
         keys = {
             "known_key": site.key(known.PROJECT),
             "lively_key": site.key("lively"),

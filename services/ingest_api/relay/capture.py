@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
-from services.ingest_api.replies import Message, Receive, RefusedError, Scope, Send
+from services.ingest_api.replies import AT_ONCE, Message, Receive, RefusedError, Reply, ReplyAtOnce, Scope, Send
 from shared.errors import PlauditError
 
 from .sender import Sender
@@ -56,6 +56,16 @@ class RelayedFace:
                 status = message["status"]
             await send(message)
 
+        extensions = scope.get("extensions") or {}
+        at_once: ReplyAtOnce | None = extensions.get(AT_ONCE)
+
+        def send_at_once_and_see(scope: Scope, answer: Reply) -> bool:
+            nonlocal status
+            status = answer.status
+            return at_once is not None and at_once(scope, answer)
+
+        if at_once is not None:
+            extensions[AT_ONCE] = send_at_once_and_see
         await self._face(scope, receive_and_keep, send_and_see)
         if 200 <= status < 300:
             self._go_on(scope, received[0] if len(received) == 1 else b"".join(received))

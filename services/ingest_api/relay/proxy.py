@@ -176,7 +176,7 @@ class Proxy:
 
     async def _answer(self, scope: Scope, send: Send, status: int, message: str) -> None:
         self._count(f"{status // 100}xx")
-        await send_reply(send, self._refuse(scope, status, message))
+        await send_reply(scope, send, self._refuse(scope, status, message))
 
     def _count(self, status: str) -> None:
         self._metrics.proxied.labels(self._source, status).inc()
