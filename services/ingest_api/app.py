@@ -20,6 +20,7 @@ from shared.events import Source
 from shared.telemetry import exception_fields
 
 from . import langwatch, openapi
+from .body import arrived
 from .door import Door
 from .health import Health
 from .langwatch import LangWatchFace
@@ -81,7 +82,7 @@ class IngestApp:
         face = methods.get(scope["method"]) if methods is not None else None
         try:
             if face is not None:
-                await face(scope, receive, send)
+                await face(scope, arrived(scope, receive), send)
             else:
                 await self._serve_other(path, scope, receive, send)
         except Exception as error:  # the last resort of a request, so that its client gets an answer in its format

@@ -1,5 +1,5 @@
-"""uvicorn's HTTP protocol with two things that it has not got: a bound on the head of a request, and an extension to
-send a whole reply at once.
+"""uvicorn's HTTP protocol with what it has not got: a bound on the head of a request, and extensions of ASGI to take a
+whole body and to send a whole reply at once.
 
 What is used of uvicorn's insides is used here only; tests tell when a release of it changes them.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .body import WHOLE_BODY
 from .replies import AT_ONCE, Reply, Scope
 
 if TYPE_CHECKING:
@@ -37,14 +38,22 @@ class DoorProtocol(HttpToolsProtocol):
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        # Of the connection, not of the request: a request that led back to itself would be left to the garbage collector.
-        cycle.scope["extensions"] = {AT_ONCE: self._reply_at_once}  # type: ignore[dict-item]
+        # Methods of the connection: a request that led back to itself would be left to the garbage collector.
+        extensions: Any = {AT_ONCE: self._reply_at_once, WHOLE_BODY: self._whole_body}
+        cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
+
+    def _whole_body(self, scope: Scope) -> bytes | None:
+        cycle = self.cycle
+        # A client that does not wait for answers has a later request here.
+        if cycle.scope is not scope or cycle.more_body or cycle.disconnected:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
 
     def _reply_at_once(self, scope: Scope, reply: Reply) -> bool:
         """What uvicorn's ``send`` does with a response's start and its body, for a client that reads and stays."""
         cycle = self.cycle
-        # A client that does not wait for answers has a later request here.
         if cycle.scope is not scope or cycle.disconnected or cycle.response_started or not cycle.keep_alive:
             return False
         if self.flow.write_paused or scope["method"] == "HEAD":

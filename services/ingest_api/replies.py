@@ -32,8 +32,8 @@ class Reply(NamedTuple):
 
 
 AT_ONCE = "plaudit.reply_at_once"
-"""The extension of ASGI by which the door's server sends a whole reply with one call and one write: as two messages, each
-checked and written apart, the answer costs more than what it answers. A ``ReplyAtOnce``; other servers lack it.
+"""The extension of ASGI by which the door's server sends a whole reply with one call and one write: as two messages,
+each checked and written apart, the answer costs more than what it answers. A ``ReplyAtOnce``; other servers lack it.
 """
 
 ReplyAtOnce = Callable[[Scope, Reply], bool]

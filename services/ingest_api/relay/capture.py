@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
+from services.ingest_api.body import Arrived
 from services.ingest_api.replies import AT_ONCE, Message, Receive, RefusedError, Reply, ReplyAtOnce, Scope, Send
 from shared.errors import PlauditError
 
@@ -66,7 +67,9 @@ class RelayedFace:
 
         if at_once is not None:
             extensions[AT_ONCE] = send_at_once_and_see
-        await self._face(scope, receive_and_keep, send_and_see)
+        if isinstance(receive, Arrived):
+            received.append(receive.body)
+        await self._face(scope, receive if received else receive_and_keep, send_and_see)
         if 200 <= status < 300:
             self._go_on(scope, received[0] if len(received) == 1 else b"".join(received))
 
