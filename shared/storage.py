@@ -40,6 +40,7 @@ COLUMN_TYPES = {
     "event_index": "UInt32",
     "entry_id": "String",
     "raw": "String",
+    "replayed": "Bool",
 }
 """Given with every insert, so that the client need not ask the server. A test compares them with the table."""
 
