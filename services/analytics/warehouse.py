@@ -12,6 +12,7 @@ import aiohttp
 import structlog
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from shared.cluster import EVERYWHERE
 from shared.errors import StoreUnavailableError
 from shared.storage import describe
 
@@ -56,6 +57,7 @@ class Warehouse:
             "cancel_http_readonly_queries_on_client_close": 1,
             # The partition is a function of the sorting key, so no event has rows in two of them.
             "do_not_merge_across_partitions_select_final": 1,
+            **EVERYWHERE,
         }
 
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
