@@ -60,17 +60,14 @@ GROUP BY trace_id ORDER BY least(uniqExact(dedupe_id), 2) + least(count() - uniq
 def told(answer: Any) -> Any:
     """What an answer says, whichever side it is of. An empty one is None."""
     match answer:
-        case Page() if answer.events:
-            return [event["id"] for event in answer.events]
+        case Page():
+            return [event["id"] for event in answer.events] or None
         case [{"is_current": True}, *_]:
             return [f"{row['dedupe_id']:032x}" for row in answer]
         case {"events": [*events], "current": _}:
             return sorted((event["id"], event["vote"], event["comment"]) for event in events)
         case [{"raw": _}, *_]:
             return sorted((f"{row['dedupe_id']:032x}", row["vote"], row["comment"]) for row in answer)
-        case {"totals": {"traces": int(traces)}} if traces:
-            return answer
-        case {"groups": [_, *_]}:
-            return answer
+        case {"totals": {"traces": int(found)}} | {"groups": [*found]}:
+            return answer if found else None
     return None
-
