@@ -152,14 +152,16 @@ def refresh(
 @app.command(epilog=settings_table(all_settings.ClickHouseSettings, all_settings.RetentionSettings))
 def migrate() -> None:
     """Brings ClickHouse's tables to this release. Any number of processes may do so at once."""
+    from shared.cluster import Layout
     from shared.migrate import migrate as apply
     from shared.retention import apply_retention
     from shared.storage import connect
 
-    applied = apply(all_settings.ClickHouseSettings())
+    settings = all_settings.ClickHouseSettings()
+    applied = apply(settings)
     console.print(f"applied: {', '.join(applied)}" if applied else "the tables are up to date")
-    with connect(all_settings.ClickHouseSettings()) as client:
-        for table in apply_retention(client, all_settings.RetentionSettings()):
+    with connect(settings) as client:
+        for table in apply_retention(client, all_settings.RetentionSettings(), Layout.of(settings)):
             console.print(f"retention changed: {table}")
 
 

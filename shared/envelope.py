@@ -28,7 +28,8 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``request_id`` is 128 random bits and ``received_at`` microseconds since 1970. The door mints both
     once, before the first append; they survive retry, spool, claim and replay.
     ``part`` numbers the entries of one request, whatever project they are for, so that each can be marked as done
-    on its own. ``replayed`` goes round the window of redeliveries: it was set aside once, so it is not done.
+    on its own. ``replayed``: imported, or set aside once and sent again; goes round the window of redeliveries, and its
+    age tells nothing of the pipeline's delay.
     """
 
     project_id: str

@@ -39,6 +39,7 @@ class FeedbackEvent(NamedTuple):
     vote: in [-1, 1]; 0 = taken back; None = says nothing about the vote.
     comment: "" = taken back; None = says nothing about the comment.
     raw: the vendor's own JSON of this event, byte for byte, private keys in it blanked.
+    replayed: brought in long after its receipt on purpose, by an import or from the dead letters.
     request_id: as a number of 128 bits, which the column takes for the UUID that it is.
     entry_id: where it lay in the stream; for tracing only, never for identity or order.
     """
@@ -64,26 +65,47 @@ class FeedbackEvent(NamedTuple):
     event_index: int
     entry_id: str
     raw: bytes
+    replayed: bool
 
 
 COLUMNS = FeedbackEvent._fields
 
 
 class Receipt:
-    """What all events of one envelope share: who sent them, when the door took them, where they lay.
+    """What all events of one envelope share: who sent them, when the door took them, where they lay, whether again.
 
     Built once an envelope, so that an event costs only its own fields.
     """
 
-    __slots__ = ("entry_id", "project_id", "received_at", "request_id", "request_number", "source", "tenant", "version")
+    __slots__ = (
+        "entry_id",
+        "project_id",
+        "received_at",
+        "replayed",
+        "request_id",
+        "request_number",
+        "source",
+        "tenant",
+        "version",
+    )
 
-    def __init__(self, *, project_id: str, source: str, request_id: bytes, received_at: int, entry_id: str) -> None:
+    def __init__(
+        self,
+        *,
+        project_id: str,
+        source: str,
+        request_id: bytes,
+        received_at: int,
+        entry_id: str,
+        replayed: bool = False,
+    ) -> None:
         self.project_id = project_id
         self.source = source
         self.request_id = request_id
         self.request_number = int.from_bytes(request_id, "big")
         self.received_at = received_at
         self.entry_id = entry_id
+        self.replayed = replayed
         self.tenant = _tenant(project_id, source)
         # Of the request's 128 bits the first 44.
         self.version = (received_at << 64) | (self.request_number >> 84 << 20)
@@ -169,6 +191,7 @@ def canonical(
             index,
             receipt.entry_id,
             raw,
+            receipt.replayed,
         ),
     )
 

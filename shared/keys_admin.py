@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.cluster import EVERYWHERE
 from shared.errors import PlauditError
 from shared.keys import KeyKind, KeyRecord, fingerprint, token_hash
 
@@ -67,7 +68,9 @@ class KeyAdmin:
             "SELECT count() FROM projects WHERE project_id = {project:String}", {"project": project_id}
         ).result_rows[0][0]
         if not known:
-            self._client.insert("projects", [[project_id]], column_names=["project_id"], settings={"async_insert": 0})
+            self._client.insert(
+                "projects", [[project_id]], column_names=["project_id"], settings={"async_insert": 0, **EVERYWHERE}
+            )
 
     def add(self, project_id: str, kind: KeyKind, token: str | None = None) -> str:
         """Binds a key to a project and returns the token; without one, a new one is minted.
@@ -122,5 +125,5 @@ class KeyAdmin:
             "api_keys",
             [[hashed.hex(), project_id, str(kind), revoked]],
             column_names=["token_hash", "project_id", "kind", "revoked"],
-            settings={"async_insert": 0},
+            settings={"async_insert": 0, **EVERYWHERE},
         )

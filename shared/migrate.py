@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 _FILE_NAME = re.compile(r"(\d{4})_\w+\.sql")
 _STATEMENT_END = re.compile(r";[ \t]*$", re.MULTILINE)
+_VIEW = re.compile(r"^CREATE (?:OR REPLACE )?VIEW (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def migrate(settings: ClickHouseSettings) -> list[str]:
             tables = [Table(*row) for row in client.query(TABLES_QUERY).result_rows]
             for statement in layout.distributed(tables):
                 client.command(statement)
+            _make_views(settings, layout)
         return [migration.name for migration in todo]
     except ClickHouseError as error:
         raise MigrationError("schema_migrations", describe(error)) from error
@@ -106,8 +108,31 @@ def migrate(settings: ClickHouseSettings) -> list[str]:
         client.close()
 
 
+def views(migrations: list[Migration], layout: Layout) -> list[str]:
+    """The statements that make each view as the last migration has it, those that others read first."""
+    found: dict[str, str] = {}
+    for migration in migrations:
+        for statement in migration.statements(layout):
+            if view := _VIEW.search(statement):
+                found[view[1]] = _VIEW.sub(r"CREATE OR REPLACE VIEW \1", statement)
+    return list(found.values())
+
+
+def _make_views(settings: ClickHouseSettings, layout: Layout) -> None:
+    """In the database of the URL, over the Distributed tables: what a view joins may lie on different shards."""
+    client = connect(settings)
+    try:
+        for statement in views(available(), layout):
+            client.command(statement)
+    finally:
+        client.close()
+
+
 def _apply(client: Client, migration: Migration, layout: Layout) -> None:
     for number, statement in enumerate(migration.statements(layout), 1):
+        if layout.cluster and _VIEW.search(statement):
+            # On one shard it would answer for that shard alone: see _make_views.
+            continue
         try:
             client.command(statement)
         except ClickHouseError as error:

@@ -9,6 +9,7 @@ import structlog
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from shared.cluster import Layout
     from shared.settings import RetentionSettings
 
 log = structlog.get_logger()
@@ -29,23 +30,24 @@ _SETTINGS = {
 }
 
 
-def apply_retention(client: Client, settings: RetentionSettings) -> list[str]:
+def apply_retention(client: Client, settings: RetentionSettings, layout: Layout) -> list[str]:
     """Brings the TTLs to the settings; returns the tables that were changed. Raises ClickHouseError.
 
     Events are kept and deleted one by one: a trace whose deciding vote has passed has no vote any more.
     """
     changed = []
     for table, column in _AGE_OF.items():
-        definition = _definition(client, table)
+        definition = _definition(client, layout.home, table)
+        own = layout.own(table)
         table_part, _, ttl = definition.rpartition("\nTTL ")
         if f"toIntervalDay({settings.retention_days})" not in ttl:
             wanted = f"toDateTime({column}) + toIntervalDay({settings.retention_days})"
-            client.command(f"ALTER TABLE {table} MODIFY TTL {wanted}", settings=_SETTINGS)
+            client.command(f"ALTER TABLE {own} MODIFY TTL {wanted}", settings=_SETTINGS)
             changed.append(table)
         raw = next((line for line in table_part.splitlines() if line.lstrip().startswith("`raw`")), None)
         if raw is not None and f"toIntervalDay({settings.retention_raw_days})" not in raw:
             wanted = f"toDateTime(received_at) + toIntervalDay({settings.retention_raw_days})"
-            client.command(f"ALTER TABLE {table} MODIFY COLUMN raw String TTL {wanted}", settings=_SETTINGS)
+            client.command(f"ALTER TABLE {own} MODIFY COLUMN raw String TTL {wanted}", settings=_SETTINGS)
             changed.append(f"{table}.raw")
     if changed:
         log.info(
@@ -54,10 +56,10 @@ def apply_retention(client: Client, settings: RetentionSettings) -> list[str]:
     return changed
 
 
-def _definition(client: Client, table: str) -> str:
+def _definition(client: Client, database: str, table: str) -> str:
     rows = client.query(
         "SELECT formatQuery(create_table_query) FROM system.tables "
-        "WHERE database = currentDatabase() AND name = {name:String}",
-        {"name": table},
+        "WHERE database = {database:String} AND name = {name:String}",
+        {"database": database, "name": table},
     ).result_rows
     return str(rows[0][0])

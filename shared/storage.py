@@ -40,6 +40,7 @@ COLUMN_TYPES = {
     "event_index": "UInt32",
     "entry_id": "String",
     "raw": "String",
+    "replayed": "Bool",
 }
 """Given with every insert, so that the client need not ask the server. A test compares them with the table."""
 
@@ -74,7 +75,7 @@ def connect(settings: ClickHouseSettings, *, with_database: bool = True) -> Clie
                 password=place.password,
                 database=database_name(settings) if with_database else None,
                 secure=place.secure,
-                compress=_compresses(settings, place.host),
+                compress=compresses(settings, place.host),
                 connect_timeout=settings.clickhouse_connect_timeout,
                 send_receive_timeout=settings.clickhouse_timeout,
                 autogenerate_session_id=False,
@@ -114,7 +115,8 @@ def endpoints(settings: ClickHouseSettings) -> list[Endpoint]:
     ]
 
 
-def _compresses(settings: ClickHouseSettings, host: str) -> bool:
+def compresses(settings: ClickHouseSettings, host: str) -> bool:
+    """Whether to compress what goes to and comes from ``host``."""
     if settings.clickhouse_compression != "auto":
         return settings.clickhouse_compression == "on"
     return host not in ("127.0.0.1", "localhost", "::1")

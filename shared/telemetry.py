@@ -267,7 +267,7 @@ class WorkerMetrics(_Metrics):
         self.delay_seconds = BulkHistogram(
             "plaudit_delay_seconds",
             "From the receipt of a request to its events being in ClickHouse: the delay that people see. "
-            "One observation an entry.",
+            "One observation an entry of live feedback; imports and replays are not counted.",
             buckets=(0.1, 0.25, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600),
             registry=self.registry,
         )

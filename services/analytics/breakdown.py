@@ -12,8 +12,10 @@ from .summary import COUNTED, COUNTS, rated
 from .warehouse import Row, Warehouse
 
 COLUMNS = ("source", "event_type", "user_id", "thread_id")
-TRACED = ("model", "prompt", "version", "run")
-"""What is known of the trace rather than of the feedback: from runs and spans that passed the door."""
+TRACED = ("model", "prompt", "version", "run", "user")
+"""What is known of the trace rather than of the feedback: from runs and spans that passed the door. The user is the
+feedback's own, where it told one.
+"""
 
 MOST_GROUPS = 200
 
@@ -45,6 +47,8 @@ class Dimension:
         if self.kind == "metric":
             condition.add("1", key=self.key)
             return "if(mapContains(metrics, {key:String}), metrics[{key:String}], NULL)"
+        if self.kind == "user":
+            return "coalesce(said.user_id, nullIf(traced.traced_user, ''))"
         if self.kind in TRACED:
             return f"nullIf(traced.{'name' if self.kind == 'run' else self.kind}, '')"
         return f"toNullable({self.kind})"
@@ -59,7 +63,7 @@ class Dimension:
 _WITH_TRACES = """
 (SELECT * FROM {table} WHERE {condition}) AS said
 LEFT ANY JOIN (
-    SELECT source AS traced_source, trace_id AS traced_id, name, model, prompt, version
+    SELECT source AS traced_source, trace_id AS traced_id, name, model, prompt, version, user_id AS traced_user
     FROM traces WHERE project_id = {{project:String}}
 ) AS traced ON traced.traced_source = said.source AND traced.traced_id = said.trace_id
 """

@@ -7,14 +7,13 @@ import socket
 import time
 from types import FrameType
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
+import aiohttp
 import clickhouse_connect
 import structlog
 import uvicorn
 import uvloop
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from pydantic_core import Url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -23,8 +22,8 @@ from shared.keyring import Keyring
 from shared.keys import KeyRecord
 from shared.keys_admin import KeyAdmin
 from shared.settings import AnalyticsSettings, ClickHouseSettings, KeySettings, RedisSettings, TelemetrySettings
+from shared.storage import compresses, database_name, describe, endpoints
 from shared.storage import connect as connect_clickhouse
-from shared.storage import database_name, describe
 from shared.streams import connect as connect_redis
 from shared.streams import partitions
 from shared.telemetry import configure_logging
@@ -67,7 +66,7 @@ def build_parts(
         memory=settings.analytics_query_memory,
     )
     freshness = Freshness(redis, warehouse, clock=time.monotonic)
-    password = unquote(Url(clickhouse.clickhouse_url.get_secret_value()).password or "")
+    password = endpoints(clickhouse)[0].password
     configured = settings.analytics_session_secret
     secret = session_secret(configured.get_secret_value() if configured else None, password)
     public_url, ingest_url = settings.analytics_public_url, settings.analytics_ingest_url
@@ -113,23 +112,29 @@ def _load_keys(clickhouse: ClickHouseSettings) -> list[KeyRecord]:
 
 
 async def connect_async(settings: ClickHouseSettings, patience: float) -> AsyncClient:
-    url = Url(settings.clickhouse_url.get_secret_value())
-    secure = url.scheme == "https"
-    try:
-        return await clickhouse_connect.get_async_client(
-            host=url.host or "127.0.0.1",
-            port=url.port or (8443 if secure else 8123),
-            username=unquote(url.username or "default"),
-            password=unquote(url.password or ""),
-            database=database_name(settings),
-            secure=secure,
-            connect_timeout=settings.clickhouse_connect_timeout,
-            send_receive_timeout=patience + 5,
-            autogenerate_session_id=False,
-            query_limit=0,
-        )
-    except (ClickHouseError, OSError) as error:
-        raise StoreUnavailableError("clickhouse", describe(error)) from error
+    """The first of the servers that answers. ``patience``: seconds that a query may take.
+
+    Raises StoreUnavailableError when none answers or lets us in.
+    """
+    failure: Exception = OSError("the URL names no host")
+    for place in endpoints(settings):
+        try:
+            return await clickhouse_connect.get_async_client(
+                host=place.host,
+                port=place.port,
+                username=place.username,
+                password=place.password,
+                database=database_name(settings),
+                secure=place.secure,
+                compress=compresses(settings, place.host),
+                connect_timeout=settings.clickhouse_connect_timeout,
+                send_receive_timeout=patience + 5,
+                autogenerate_session_id=False,
+                query_limit=0,
+            )
+        except (ClickHouseError, OSError, aiohttp.ClientError) as error:
+            failure = error
+    raise StoreUnavailableError("clickhouse", describe(failure)) from failure
 
 
 class _Server(uvicorn.Server):

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 _REDIS_SECONDS = 2.0
 
-# Of what came in lately: from the door to the tables. And what was told again today that was known before.
+# Of the live feedback that came in lately: from the door to the tables. What was imported or replayed is left out, its
+# age being no fault of the pipeline's; what waited in a spool is not. And what was told again today.
 _RECENT = f"""
-SELECT (SELECT if(count() = 0, NULL, quantileExact(0.9)(greatest(0, dateDiff('microsecond', first_received, seen_at))))
-        FROM feedback_resolved
-        WHERE project_id = {{project:String}} AND NOT gone AND seen_at > now() - INTERVAL 10 MINUTE) AS delay,
+SELECT (SELECT if(count() = 0, NULL, quantileExact(0.9)(greatest(0, dateDiff('microsecond', received_at, inserted_at))))
+        FROM feedback_changes
+        WHERE inserted_at > now64(6) - INTERVAL 10 MINUTE AND project_id = {{project:String}}
+          AND isNotNull(received_at)) AS delay,
        (SELECT count() FROM {LATEST_ROWS}
         WHERE project_id = {{project:String}} AND NOT gone AND received_at >= toStartOfDay(now('UTC'))
           AND received_at != first_received) AS duplicates
@@ -94,5 +96,6 @@ class Pipeline:
         try:
             return (await self.warehouse.rows(_RECENT, {"project": project}))[0]
         except ApiError as error:
-            problems.append(error.message)
+            # Whoever reads this line is asked nothing of: the page asks again by itself.
+            problems.append(error.message.removesuffix(".").removesuffix("; try again"))
             return None

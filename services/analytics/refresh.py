@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from shared.cluster import EVERYWHERE
+
 from . import resolving
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ SETTINGS: dict[str, str | int] = {
     "max_execution_time": 300,
     # The partition is a function of the sorting key, so no event has rows in two of them.
     "do_not_merge_across_partitions_select_final": 1,
+    **EVERYWHERE,
 }
 
 _MICROS = 1_000_000

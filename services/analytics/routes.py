@@ -67,7 +67,7 @@ async def read_breakdown(
     by: Annotated[
         str,
         Query(
-            description="source, event_type, user_id, thread_id; of the trace: model, prompt, version, run; "
+            description="source, event_type, user_id, thread_id; of the trace: model, prompt, version, run, user; "
             "detail:<key>, metric:<key>"
         ),
     ],

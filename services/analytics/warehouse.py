@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from shared.cluster import EVERYWHERE
 from shared.errors import StoreUnavailableError
 from shared.storage import describe
 
@@ -35,14 +37,15 @@ Connect = Callable[[], Awaitable["AsyncClient"]]
 class Warehouse:
     """``concurrency``: queries at once; the others wait, at most ``timeout`` seconds. ``memory``: bytes for one query.
 
-    A query ends when its request does: the connection is closed, and ClickHouse cancels what nobody reads.
+    A query ends when its request does: the connection is closed, and ClickHouse cancels what nobody reads. A server
+    that does not answer is left: the next query goes to the first that does.
     """
 
     def __init__(self, connect: Connect, *, concurrency: int, timeout: float, memory: int) -> None:
         self._connect = connect
         self._turns = asyncio.Semaphore(concurrency)
         self._timeout = timeout
-        self._client: AsyncClient | None = None
+        self._line: _Line | None = None
         self._connecting = asyncio.Lock()
         self._settings: dict[str, str | int | float] = {
             # Readers change nothing, whatever the text of a query says.
@@ -54,6 +57,7 @@ class Warehouse:
             "cancel_http_readonly_queries_on_client_close": 1,
             # The partition is a function of the sorting key, so no event has rows in two of them.
             "do_not_merge_across_partitions_select_final": 1,
+            **EVERYWHERE,
         }
 
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
@@ -78,10 +82,9 @@ class Warehouse:
                     yield bytes(piece)
 
     async def close(self) -> None:
-        if self._client is not None:
-            with suppress(ClickHouseError, OSError, aiohttp.ClientError):
-                await self._client.close()
-            self._client = None
+        if self._line is not None:
+            await self._line.close()
+            self._line = None
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[AsyncClient]:
@@ -90,26 +93,59 @@ class Warehouse:
                 await self._turns.acquire()
         except TimeoutError:
             raise ApiError(503, "busy", "Too many questions at once; try again.", retry_after=2) from None
+        line = None
         try:
-            yield await self._connected()
+            line = await self._connected()
+            line.users += 1
+            yield line.client
         except ClickHouseError as error:
+            if _code(error) is None:
+                self._leave(line)
             raise _told(error) from error
         except (StoreUnavailableError, OSError, aiohttp.ClientError) as error:
+            self._leave(line)
             log.warning("clickhouse_not_reached", reason=describe(error))
             raise unavailable("clickhouse") from error
         finally:
             self._turns.release()
+            if line is not None:
+                line.users -= 1
+                if line is not self._line and not line.users:
+                    await line.close()
 
-    async def _connected(self) -> AsyncClient:
+    async def _connected(self) -> _Line:
         async with self._connecting:
-            if self._client is None:
-                self._client = await self._connect()
-            return self._client
+            if self._line is None:
+                self._line = _Line(await self._connect())
+            return self._line
+
+    def _leave(self, line: _Line | None) -> None:
+        """Others may be asking through it still: the last of them closes it."""
+        if line is self._line:
+            self._line = None
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """To one server. ``users``: queries under way."""
+
+    client: AsyncClient
+    users: int = 0
+
+    async def close(self) -> None:
+        with suppress(ClickHouseError, OSError, aiohttp.ClientError):
+            await self.client.close()
+
+
+def _code(error: ClickHouseError) -> int | None:
+    """ClickHouse's own; None where it did not say anything."""
+    code = getattr(error, "code", None)
+    return code if isinstance(code, int) else None
 
 
 def _told(error: ClickHouseError) -> ApiError:
     """What a client hears of an error of ClickHouse: never its text, which may quote what people wrote."""
-    code = getattr(error, "code", None)
+    code = _code(error)
     if code in TOO_MUCH:
         log.info("query_too_much", code=code)
         return ApiError(422, "too_much", "This asks for too much at once: narrow the period or the filters.")

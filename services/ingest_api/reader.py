@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from shared.cluster import EVERYWHERE
 from shared.errors import InvalidEventError, MalformedJSONError, StoreUnavailableError
 from shared.events import Source
 from shared.formats import lunary
@@ -90,7 +91,8 @@ class FeedbackReader:
         client = self._idle.pop() if self._idle else self._open_client()
         try:
             parameters = {"project": project_id, "source": str(Source.LUNARY), "trace": run_id}
-            rows = [tuple(row) for row in client.query(_QUERY, parameters, column_formats={"raw": "bytes"}).result_rows]
+            found = client.query(_QUERY, parameters, settings=EVERYWHERE, column_formats={"raw": "bytes"})
+            rows = [tuple(row) for row in found.result_rows]
         except (ClickHouseError, OSError) as error:
             client.close()
             raise StoreUnavailableError("clickhouse", describe(error)) from error

@@ -99,7 +99,7 @@ class Delivery:
             # What holds a dead letter is never marked: while the letter finds no place, its entry comes back.
             await self._window.mark(envelope for envelope in fresh if envelope.work_id not in holding_letters)
         await self._settle([entry for entry in entries if entry.entry_id not in unplaced])
-        self._observe_delay(envelopes)
+        self._observe_delay(fresh)
 
     async def _set_aside(self, unstorable: Sequence[Unstorable]) -> set[bytes]:
         """Puts what cannot be stored into the dead letters; returns the entries that found no place there."""

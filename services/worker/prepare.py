@@ -66,6 +66,7 @@ def prepare(entries: Iterable[Entry], done: Set[bytes]) -> Prepared:  # noqa: C9
             request_id=request.request_id,
             received_at=request.received_at,
             entry_id=entry.entry_id.decode(),
+            replayed=request.replayed,
         )
         for raw_event in request.events:
             try:

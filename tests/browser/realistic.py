@@ -148,6 +148,8 @@ def _receipt(project: str, source: Source, at: datetime, draw: random.Random) ->
         request_id=draw.randbytes(16),
         received_at=_micros(at) + draw.randrange(80_000, 900_000),
         entry_id="0-0",
+        # Told as an import tells what is history.
+        replayed=True,
     )
 
 

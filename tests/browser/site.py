@@ -71,6 +71,8 @@ def normalized(project: str, source: Source, body: dict[str, Any], at: datetime)
         request_id=secrets.token_bytes(16),
         received_at=micros(at) + 100_000,
         entry_id="0-0",
+        # As an import marks what is history.
+        replayed=at < datetime.now(UTC) - timedelta(minutes=1),
     )
     event = NORMALIZERS[source](receipt, 0, json.dumps(body, ensure_ascii=False).encode())
     assert event is not None

@@ -27,6 +27,8 @@ from shared.keys import KeyKind
 from shared.keys_admin import KeyAdmin
 from shared.settings import AnalyticsSettings, ClickHouseSettings, KeySettings, RedisSettings
 from shared.storage import connect
+from shared.streams import connect as connect_redis
+from shared.streams import partitions
 
 READ_KEY = "plaudit-read-for-tests"
 OTHER_KEY = "plaudit-read-of-another-project"
@@ -91,6 +93,24 @@ def store(database: ClickHouseSettings) -> Iterator[Store]:
     yield Store(database, client, sink, Refresher(client, settle_after=1.0))
     sink.close()
     client.close()
+
+
+@pytest.fixture
+def redis_settings(redis_url: str) -> RedisSettings:
+    return RedisSettings.model_validate({"redis_url": redis_url})
+
+
+async def drain(settings: RedisSettings, store: Store) -> int:
+    """What workers would do with the log, without a window of redeliveries; how many entries there were."""
+    redis = connect_redis(settings)
+    entries: Any = await redis.xrange(partitions(settings)[0])
+    await redis.delete(partitions(settings)[0])
+    await redis.aclose()
+    prepared = prepare([read_entry("s", entry_id, fields) for entry_id, fields in entries], {b"x" * 16})
+    if prepared.rows:
+        await asyncio.to_thread(store.sink.insert, prepared.rows)
+    await asyncio.to_thread(store.refresh)
+    return len(entries)
 
 
 @dataclass

@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 
 from services.operate.backfill import Imported, ImportOptions, ImportRefusedError, import_file
-from services.worker.entries import read_entry
-from services.worker.prepare import prepare
 from shared.events import Source
 from shared.settings import RedisSettings
 from shared.streams import connect as connect_redis
 from shared.streams import partitions
 
-from .conftest import PROJECT, Store
+from .conftest import PROJECT, Store, drain
 
 pytestmark = pytest.mark.integration
 
@@ -31,11 +29,6 @@ def line(trace: str, vote: float, at: int | None = THEN, **more: Any) -> dict[st
     return event if at is None else event | {"timestamp": at}
 
 
-@pytest.fixture
-def redis_settings(redis_url: str) -> RedisSettings:
-    return RedisSettings.model_validate({"redis_url": redis_url})
-
-
 def write(folder: Path, *lines: object, name: str = "feedback.ndjson") -> Path:
     file = folder / name
     file.write_text("".join((text if isinstance(text, str) else json.dumps(text)) + "\n" for text in lines))
@@ -45,19 +38,6 @@ def write(folder: Path, *lines: object, name: str = "feedback.ndjson") -> Path:
 async def run(settings: RedisSettings, file: Path, source: Source = Source.LANGWATCH, **more: Any) -> Imported:
     asked = {"timeless_at": None, "most_waiting": 10_000, "restart": False, **more}
     return await import_file(settings, ImportOptions(file, source, PROJECT, **asked), NOW, lambda _: None)
-
-
-async def drain(settings: RedisSettings, store: Store) -> int:
-    """What workers would do with the log, without a window of redeliveries; how many entries there were."""
-    redis = connect_redis(settings)
-    entries: Any = await redis.xrange(partitions(settings)[0])
-    await redis.delete(partitions(settings)[0])
-    await redis.aclose()
-    prepared = prepare([read_entry("s", entry_id, fields) for entry_id, fields in entries], {b"x" * 16})
-    if prepared.rows:
-        await asyncio.to_thread(store.sink.insert, prepared.rows)
-    await asyncio.to_thread(store.refresh)
-    return len(entries)
 
 
 def stored(store: Store) -> list[tuple[Any, ...]]:

@@ -31,11 +31,6 @@ TABLES = ("feedback_events", "feedback_by_trace", "feedback_resolved")
 
 
 @pytest.fixture
-def redis_settings(redis_url: str) -> RedisSettings:
-    return RedisSettings.model_validate({"redis_url": redis_url})
-
-
-@pytest.fixture
 def peopled(store: Store) -> Store:
     store.langwatch("shared", 1, NOW - 100, user_id="stays")
     store.langwatch("shared", -1, NOW - 50, user_id="goes", event_details={"feedback": "my name is Bob"})

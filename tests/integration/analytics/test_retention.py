@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from shared.cluster import Layout
 from shared.retention import apply_retention
 from shared.settings import RetentionSettings
 
@@ -13,15 +14,15 @@ pytestmark = pytest.mark.integration
 
 
 def test_settings_become_ttls_once(store: Store) -> None:
-    settings = RetentionSettings(retention_days=100, retention_raw_days=10)
-    assert set(apply_retention(store.client, RetentionSettings())) == set()
-    changed = apply_retention(store.client, settings)
+    settings, layout = RetentionSettings(retention_days=100, retention_raw_days=10), Layout.of(store.settings)
+    assert set(apply_retention(store.client, RetentionSettings(), layout)) == set()
+    changed = apply_retention(store.client, settings, layout)
     assert set(changed) >= {"feedback_events", "feedback_events.raw", "feedback_by_trace", "feedback_resolved"}
-    assert apply_retention(store.client, settings) == []
+    assert apply_retention(store.client, settings, layout) == []
 
 
 def test_what_is_older_goes_and_the_rest_stays(store: Store) -> None:
-    apply_retention(store.client, RetentionSettings(retention_days=10, retention_raw_days=2))
+    apply_retention(store.client, RetentionSettings(retention_days=10, retention_raw_days=2), Layout.of(store.settings))
     for days in (1, 5, 20):
         store.langwatch(f"t{days}", 1, time.time() - days * 86400)
     store.refresh()

@@ -15,7 +15,9 @@ from .conftest import PROJECT, Store
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[3]
-BLOCKS = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "analytics.md").read_text(encoding="utf-8"), re.DOTALL)
+DOCUMENT = (ROOT / "docs" / "analytics.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
+QUESTIONS = dict(re.findall(r"\*\*\d\. ([^*]+)\*\*.*?```sql\n(.*?)\n```", DOCUMENT, re.DOTALL))
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "feedback.json").read_text(encoding="utf-8"))
 PANELS = {panel["title"] + f" ({panel['type']})": panel for panel in DASHBOARD["panels"]}
 NOW = time.time()
@@ -103,15 +105,28 @@ def test_the_derived_table_agrees_with_the_exact_view(asked: Store) -> None:
     assert [row["trace_id"] for row in rows(asked, BLOCKS[8])] == ["t0"], "the check does not see what is not refreshed"
 
 
+def test_the_dashboard_asks_the_eight_questions_word_for_word() -> None:
+    """But for the period and the source, which Grafana chooses."""
+    found = {panel["title"]: panel["targets"][0]["rawSql"] for panel in DASHBOARD["panels"]}
+    assert len(QUESTIONS) == 8
+    for title, sql in QUESTIONS.items():
+        chosen = sql.replace("{project:String}", "'${project}' AND source IN (${source:singlequote})")
+        assert found[title] == re.sub(r"time >= now\(\) - INTERVAL \d+ \w+", "$__timeFilter(time)", chosen)
+
+
 @pytest.mark.parametrize("title", PANELS)
 def test_every_panel_of_the_dashboard_has_an_answer(asked: Store, title: str) -> None:
     asked.refresher.save()
     sql = PANELS[title]["targets"][0]["rawSql"]
     sql = sql.replace("${project}", PROJECT).replace("${source:singlequote}", "'langwatch','lunary'")
-    sql = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 >= now() - INTERVAL 40 DAY", sql)
+    sql = re.sub(
+        r"\$__timeFilter\((\w+)\)", r"\1 >= toDateTime(now() - INTERVAL 40 DAY) AND \1 <= toDateTime(now() + 1)", sql
+    )
     sql = re.sub(r"\$__timeInterval\((\w+)\)", r"toStartOfInterval(toDateTime(\1), INTERVAL 86400 second)", sql)
     assert "$" not in sql
-    assert rows(asked, sql)
+    found = rows(asked, sql)
+    assert found
+    assert any(value is not None for row in found for value in row.values())
 
 
 def test_the_dashboard_offers_the_projects(asked: Store) -> None:

@@ -47,6 +47,7 @@ async def test_satisfaction_breaks_down_by_what_is_known_of_the_trace(store: Sto
     assert await _groups(site, "model") == {"gpt-5": (0, 1), "small": (1, 0), None: (1, 0)}
     assert await _groups(site, "version") == {"3": (0, 1), None: (2, 0)}
     assert await _groups(site, "run") == {"bot": (1, 0), None: (1, 1)}
+    assert await _groups(site, "user") == {"ada": (0, 1), None: (2, 0)}
 
 
 async def test_an_alias_that_is_learnt_late_joins_what_is_stored(store: Store, site: Site) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
+from services.standalone.process import free_port
+
 from .events import lunary_feedback, thumb
-from .pipeline import Pipeline
+from .pipeline import Pipeline, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -79,6 +83,7 @@ async def test_a_langwatch_event_becomes_a_row_with_all_its_columns(pipeline: Pi
         "request_id": UUID(bytes=REQUEST),
         "event_index": 0,
         "raw": raw.decode(),
+        "replayed": False,
     }
 
 
@@ -112,6 +117,7 @@ async def test_a_lunary_patch_becomes_a_row_with_all_its_columns(pipeline: Pipel
         "request_id": UUID(bytes=REQUEST),
         "event_index": 0,
         "raw": raw.decode(),
+        "replayed": False,
     }
 
 
@@ -180,6 +186,27 @@ async def test_a_replay_goes_round_the_window(pipeline: Pipeline) -> None:
         await pipeline.append(pipeline.envelope(thumb("t"), request_id=request.request_id, replayed=True))
         await pipeline.until_empty()
     assert await pipeline.stored() == {"t": 1}
+
+
+async def test_the_delay_is_that_of_live_feedback(pipeline: Pipeline) -> None:
+    port, long_ago = free_port(), time.time_ns() // 1000 - 10**13
+    await pipeline.append(pipeline.envelope(thumb("imported"), received_at=long_ago, replayed=True))
+    await pipeline.append(pipeline.envelope(thumb("live")))
+    async with pipeline.worker(metrics_port=port), httpx.AsyncClient() as http:
+
+        async def metrics() -> str:
+            try:
+                return (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+            except httpx.TransportError:
+                return ""
+
+        async def told() -> bool:
+            return (await pipeline.log()).length == 0 and "plaudit_delay_seconds_count 1.0" in await metrics()
+
+        await eventually(told)
+        lines = (await metrics()).splitlines()
+    assert any(line.startswith("plaudit_delay_seconds_bucket") and 'le="60.0"} 1.0' in line for line in lines)
+    assert await pipeline.stored() == {"imported": 1, "live": 1}
 
 
 async def test_large_requests_pass_whatever_their_number(pipeline: Pipeline) -> None:

@@ -19,6 +19,7 @@ const FIXED = [
   ["prompt", "Prompt"],
   ["version", "Version"],
   ["run", "Run or root span"],
+  ["user", "User, or else the run's"],
 ];
 /** What a value of a dimension narrows the page down to, as a change of the state. */
 const NARROW = {

@@ -53,7 +53,8 @@ export class PipelineView {
   #show(health) {
     const figures = [
       ["waiting", count(health.backlog)],
-      ["delay", duration(health.delay_seconds)],
+      // Nothing came in lately: then there is no delay to tell of.
+      ...(health.delay_seconds == null ? [] : [["delay", duration(health.delay_seconds)]]),
       ["dead letters", count(health.dead_letters)],
     ];
     const problems = health.problems ?? [];
