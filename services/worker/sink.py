@@ -129,8 +129,12 @@ def _insert_block(client: Client, events: Sequence[FeedbackEvent]) -> None:
         raise
     except Exception as error:
         raise EncodingError(describe(error)) from error
-    if context.insert_exception:
-        raise EncodingError(describe(context.insert_exception)) from context.insert_exception
+    finally:
+        problem = context.insert_exception
+        # It refers to itself, and would keep the whole batch until the garbage collector looks at old objects.
+        vars(context).clear()
+    if problem:
+        raise EncodingError(describe(problem)) from problem
     if not summary.query_id():
         raise StoreUnavailableError("clickhouse", "something else answered in its place: the reply has no query id")
 
