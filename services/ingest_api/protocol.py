@@ -56,7 +56,7 @@ class DoorProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle.scope is not scope or cycle.disconnected or cycle.response_started or not cycle.keep_alive:
             return False
-        if self.flow.write_paused or scope["method"] == "HEAD":
+        if reply.closes or self.flow.write_paused or scope["method"] == "HEAD":
             return False
         defaults = self.server_state.default_headers
         if self._defaults is not defaults:

@@ -22,13 +22,14 @@ _NONE: Mapping[str, Any] = {}
 
 class Reply(NamedTuple):
     """One whole answer. ``headers`` include content-type and content-length; ``head`` is status and headers as HTTP/1.1
-    writes them, without the empty line at their end.
+    writes them, without the empty line at their end. ``closes``: the headers say that the connection ends with it.
     """
 
     status: int
     headers: list[Header]
     body: bytes
     head: bytes
+    closes: bool
 
 
 AT_ONCE = "plaudit.reply_at_once"
@@ -48,7 +49,8 @@ def reply(status: int, body: bytes, content_type: bytes, headers: Iterable[Heade
     else:
         all_headers[:0] = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     lines = [b"%b: %b\r\n" % header for header in all_headers]
-    return Reply(status, all_headers, body, _STATUS_LINES[status] + b"".join(lines))
+    closes = any(name == b"connection" for name, _ in all_headers)
+    return Reply(status, all_headers, body, _STATUS_LINES[status] + b"".join(lines), closes)
 
 
 def json_reply(status: int, value: Any, headers: Iterable[Header] = (), content_type: bytes = JSON) -> Reply:
