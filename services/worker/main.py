@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from shared.dead_letters import DeadLetterBox
 from shared.settings import ClickHouseSettings, RedisSettings, TelemetrySettings, WorkerSettings
 from shared.streams import connect, partitions
+from shared.tasks import call_off
 from shared.telemetry import WorkerMetrics, configure_logging
 
 from .batcher import Batcher, BatchLimits
@@ -27,7 +28,6 @@ from .consumer import build_broker
 from .dedupe import RedeliveryWindow, WindowLimits
 from .delivery import Delivery
 from .drain_rate import DrainRate
-from .ending import end
 from .entries import Holdings
 from .health import build_server
 from .read_size import ReadSize
@@ -144,7 +144,7 @@ async def _unless(stop: asyncio.Event, doing: Coroutine[Any, Any, None]) -> bool
     if work.done():
         work.result()
         return True
-    await end(work)
+    await call_off([work])
     return False
 
 

@@ -14,13 +14,13 @@ from redis.exceptions import RedisError
 from shared.settings import WorkerSettings
 from shared.storage import describe
 from shared.streams import ensure_group
+from shared.tasks import call_off
 from shared.telemetry import exception_fields
 
 from .batcher import Batch, Batcher
 from .circuit import Circuit
 from .delivery import Delivery
 from .drain_rate import DrainRate
-from .ending import end
 from .entries import Entry, Holdings
 from .recovery import Claimed, Membership, Recovery
 from .suspects import Suspects
@@ -80,13 +80,13 @@ class Worker:
         try:
             yield
         finally:
-            await end(*housekeeping)
+            await call_off(housekeeping)
             try:
                 async with asyncio.timeout(self._settings.worker_drain_timeout):
                     await self._drain()
             except TimeoutError:
                 log.warning("drain_timeout", entries_left_pending=len(self._holdings))
-            await end(launching)
+            await call_off([launching])
             with suppress(RedisError, OSError):
                 await self._rate.forget()
 
