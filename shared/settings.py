@@ -29,7 +29,7 @@ class _Settings(BaseSettings):
 
 
 class RedisSettings(_Settings):
-    """The log: where the streams, the caches and the windows live."""
+    """The log: where the streams, the caches, the windows and the dead letters live."""
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -48,6 +48,15 @@ class RedisSettings(_Settings):
         1, ge=1, le=256, description="Streams to spread over. One is enough for a single Redis; more serve a cluster."
     )
     consumer_group: str = Field("plaudit-workers", min_length=1, description="Consumer group of the workers.")
+    dead_letters_capacity: int = Field(
+        100_000, ge=1, description="Dead letters kept at most; what does not fit stays pending in the log."
+    )
+    dead_letters_bytes: int = Field(
+        256 * MIB,
+        ge=1,
+        description="Bytes of Redis that dead letters take at most, of which the same holds; well below the share of "
+        "maxmemory at which the door refuses.",
+    )
 
 
 class ClickHouseSettings(_Settings):
@@ -257,9 +266,6 @@ class WorkerSettings(_Settings):
     )
     worker_window_capacity: int = Field(
         4_000_000, ge=1, description="Requests remembered at most, about 72 bytes of Redis each; the oldest go first."
-    )
-    dead_letters_capacity: int = Field(
-        100_000, ge=1, description="Dead letters kept at most; what does not fit stays pending in the log."
     )
     metrics_host: str = Field("127.0.0.1", description="Address of the worker's health and metrics port.")
     metrics_port: int = Field(

@@ -19,6 +19,7 @@ import uvloop
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from shared.dead_letters import Size
 from shared.keyring import Keyring, LoadKeys
 from shared.keys import KeyRecord
 from shared.keys_admin import KeyAdmin
@@ -160,7 +161,14 @@ def build_parts(
         lambda: connect_clickhouse(quick), settings.ingest_reader_clients, settings.ingest_reader_timeout
     )
     health = Health(redis, keyring, publisher, pressure, door.tally, metrics)
-    gauges = LogGauges(redis, partitions(redis_settings), redis_settings.consumer_group, metrics, wall_clock=time.time)
+    gauges = LogGauges(
+        redis,
+        partitions(redis_settings),
+        redis_settings.consumer_group,
+        Size.allowed(redis_settings),
+        metrics,
+        wall_clock=time.time,
+    )
     relay_metrics = RelayMetrics(metrics.registry)
     relays = build_relays(relay_settings, relay_metrics, clock=time.monotonic, random=random.SystemRandom())
     relaying = [duty for relay in relays.values() for duty in relay.duties]

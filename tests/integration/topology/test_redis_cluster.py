@@ -11,9 +11,9 @@ from redis.crc import key_slot
 
 from services.operate.dead_letters import DeadLetterDesk
 from services.operate.doctor import examine
-from shared.dead_letters import DeadLetter, DeadLetterBox, letter_id
+from shared.dead_letters import DeadLetter, DeadLetterBox, Size, letter_id
 from shared.envelope import Envelope, RawEvent
-from shared.settings import ClickHouseSettings, RedisSettings
+from shared.settings import MIB, ClickHouseSettings, RedisSettings
 from shared.streams import backlog, connect, connect_to, ensure_group, memory, partitions, settle
 
 from .conftest import Server
@@ -71,10 +71,10 @@ async def test_dead_letters_are_replayed_into_a_cluster(cluster: list[Server]) -
         for number in range(1 << 120, (1 << 120) * 12, 1 << 120)
     ]
     letters = [DeadLetter(letter_id(e, 0), "because", 1, "s", "1-1", e) for e in envelopes]
-    await DeadLetterBox(redis, 100).put(letters)
+    await DeadLetterBox(redis, Size(100, MIB)).put(letters)
     done = await DeadLetterDesk(where).replay(letters, lambda _: None)
     assert done.replayed == len(letters)
-    assert await DeadLetterBox(redis, 100).count() == 0
+    assert await DeadLetterBox(redis, Size(100, MIB)).count() == 0
     assert (await backlog(redis, partitions(where), where.consumer_group)).length == len(letters)
     await redis.aclose()
 
