@@ -7,6 +7,7 @@ and all bad values are reported at once.
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -366,6 +367,11 @@ class RelaySettings(_Settings):
     lunary_upstream: HttpUrl | None = Field(
         None, description="Lunary's own API, such as https://api.lunary.ai; unset: nothing goes there."
     )
+    relay_ca_file: Path | None = Field(
+        None,
+        description="PEM file of authorities that may have signed an upstream's certificate, besides the system's: for "
+        "a vendor's product behind a private one. Read at the start.",
+    )
     relay_feedback: bool = Field(
         True, description="Whether feedback goes on too; false cuts it out of what is relayed, the rest goes on."
     )
@@ -434,3 +440,13 @@ class RelaySettings(_Settings):
         if url is not None and (url.username or url.password or url.query or url.fragment):
             raise ValueError("an upstream is scheme, host, port and path; credentials are the clients' own")
         return url
+
+    @field_validator("relay_ca_file")
+    @classmethod
+    def _holds_authorities(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ValueError(f"no certificates can be read from {path}: {error.strerror}") from error
+        return path

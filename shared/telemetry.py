@@ -199,9 +199,10 @@ class RelayMetrics:
         )
         self.dropped = Counter(
             "plaudit_relay_dropped_total",
-            "Requests that did not go on, or of which nobody knows: full (queue), expired (queue), refused (4xx), "
+            "Requests that did not go on, or of which nobody knows: full (queue), expired (queue), refused (3xx, 4xx), "
             "failed (5xx), unanswered (connection lost or time up after sending), unreachable (tries used up), "
-            "closing (at the end of the process), unreadable (feedback could not be cut out of it).",
+            "untrusted (the same, for the vendor's certificate), closing (at the end of the process), unreadable "
+            "(feedback could not be cut out of it).",
             ["source", "reason"],
             registry=registry,
         )
