@@ -1,10 +1,16 @@
-"""Ending tasks for certain."""
+"""Ending tasks for certain, and threads that nobody waits for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+import contextvars
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _ASK_AGAIN = 0.5
 
@@ -24,3 +30,30 @@ async def call_off(tasks: Iterable[asyncio.Future[Any]]) -> None:
             # Looked at, so that nobody complains that it was not.
             if not task.cancelled():
                 task.exception()
+
+
+async def in_thread_of_its_own(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """``asyncio.to_thread``, but the end of the process does not wait for it: for what may hang longer than a process
+    has to end, and may be cut off anywhere. Cancelled, it goes on unheard.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[R] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def conclude(tell: Callable[[Any], None], outcome: object) -> None:
+        if not done.done():
+            tell(outcome)
+
+    def run() -> None:
+        tell: Callable[[Any], None]
+        outcome: object
+        try:
+            tell, outcome = done.set_result, context.run(work, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 -- it is raised where it is waited for
+            tell, outcome = done.set_exception, error
+        # The loop is closed where the process has ended meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(conclude, tell, outcome)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await done

@@ -86,9 +86,9 @@ class Worker:
                     await self._drain()
             except TimeoutError:
                 log.warning("drain_timeout", entries_left_pending=len(self._holdings))
-            await call_off([launching])
-            with suppress(RedisError, OSError):
-                await self._rate.forget()
+            # What hangs is let go, or it would keep the process from ending.
+            await call_off([launching, *self._unfinished])
+            await self._batcher.abandon()
 
     async def join(self) -> None:
         """Waits for Redis and makes the groups. Comes before ``running``, and before anything reads."""
@@ -197,6 +197,7 @@ class Worker:
             log.warning("own_pending_not_read", reason=describe(error))
         await self._batcher.drain()
         try:
+            await self._rate.forget()
             await self._recovery.leave()
         except (RedisError, OSError) as error:
             log.warning("group_not_left", reason=describe(error))

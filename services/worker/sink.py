@@ -18,6 +18,7 @@ from shared.erasures import Tombstones
 from shared.errors import StoreUnavailableError
 from shared.events import COLUMNS, FeedbackEvent
 from shared.storage import COLUMN_TYPES, EVENTS_TABLE, INSERT_SETTINGS, connect, describe, known_settings
+from shared.tasks import in_thread_of_its_own
 
 from .faults import EncodingError, Fault, fault_of, loggable
 
@@ -205,7 +206,7 @@ class PersistentWriter:
                 chunk = todo.pop()
                 started = self._clock()
                 try:
-                    await asyncio.to_thread(self._insert, chunk.events)
+                    await in_thread_of_its_own(self._insert, chunk.events)
                 except Exception as error:  # noqa: BLE001 -- whatever it is, the rows are not in the table yet
                     todo += await self._after(error, chunk, refused, this_write)
                     continue
