@@ -158,8 +158,9 @@ class Worker:
             return
         if await self._suspects.convicted(entry):
             reason = f"killed the worker that held it alone, {item.deliveries} deliveries in all"
-            await self._delivery.give_up(entry, reason)
-            await self._suspects.cleared(entry)
+            # Where there is no room for its letter it stays convicted: else it would kill again and again.
+            if await self._delivery.give_up(entry, reason):
+                await self._suspects.cleared(entry)
             return
         log.warning("entry_tried_alone", entry=entry.entry_id.decode(), deliveries=item.deliveries)
         trouble = asyncio.create_task(self._circuit.wait_opened())
