@@ -145,6 +145,12 @@ class IngestSettings(_Settings):
         description="Seconds for a request's body to arrive, then 408; and for its head, then the connection is "
         "closed: slow senders hold nothing.",
     )
+    ingest_bodies_bytes: int = Field(
+        128 * MIB,
+        gt=0,
+        description="Bytes of large bodies in hand, of all requests together; beyond it 503, so that memory is "
+        "bounded.",
+    )
     ingest_keep_alive: float = Field(
         75.0, ge=1, description="Seconds an idle connection stays open; above the 60 s of common load balancers."
     )
@@ -216,6 +222,13 @@ class IngestSettings(_Settings):
         gt=0,
         description="Seconds for reading a run's feedback, or the keys, from ClickHouse; then 503 to whom it needs.",
     )
+
+    @model_validator(mode="after")
+    def _room_for_any_body(self) -> IngestSettings:
+        limits = (self.ingest_body_limit_langwatch, self.ingest_body_limit_lunary, self.ingest_body_limit_otlp)
+        if self.ingest_bodies_bytes < max(limits):
+            raise ValueError("PLAUDIT_INGEST_BODIES_BYTES must not be below any PLAUDIT_INGEST_BODY_LIMIT")
+        return self
 
 
 class WorkerSettings(_Settings):

@@ -100,7 +100,12 @@ def build_parts(
         }
     )
     keyring = Keyring(key_loader(quick), redis, refresh=keys.keys_refresh, clock=time.monotonic)
-    bodies = BodyReader(settings.ingest_body_timeout, time.monotonic)
+    bodies = BodyReader(
+        settings.ingest_body_timeout,
+        time.monotonic,
+        room=settings.ingest_bodies_bytes,
+        retry_after=settings.ingest_retry_after,
+    )
     limits = Limits(
         batch=settings.ingest_append_batch,
         queue=settings.ingest_append_queue,
