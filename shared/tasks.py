@@ -12,11 +12,9 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_ASK_AGAIN = 0.5
 
-
-async def call_off(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancels, and returns when all have ended, however they ended.
+async def call_off(tasks: Iterable[asyncio.Future[Any]], *, patience: float = 0.5) -> None:
+    """Cancels, and returns when all have ended, however they ended. ``patience``: seconds that one may take to end.
 
     Asks again and again: the Redis client sends with ``asyncio.wait_for``, which in Python 3.11 swallows a cancellation
     that arrives as the sending completes. A task that was asked once would then go on for ever.
@@ -25,7 +23,7 @@ async def call_off(tasks: Iterable[asyncio.Future[Any]]) -> None:
     while pending:
         for task in pending:
             task.cancel()
-        done, pending = await asyncio.wait(pending, timeout=_ASK_AGAIN)
+        done, pending = await asyncio.wait(pending, timeout=patience)
         for task in done:
             # Looked at, so that nobody complains that it was not.
             if not task.cancelled():

@@ -188,6 +188,7 @@ def build_parts(
         relays,
         (keyring.run, publisher.run, bodies.run, gauges.run, pressure.run, watch.run, *spooling, *relaying, *learning),
         watch.at_start,
+        relay_settings.relay_drain + 1.0,
     )
 
 
