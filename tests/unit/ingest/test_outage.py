@@ -36,8 +36,10 @@ class Clockwork:
 
     def __init__(self) -> None:
         self._tick = asyncio.Event()
+        self.asleep = asyncio.Event()
 
     async def sleep(self, _: float) -> None:
+        self.asleep.set()
         await self._tick.wait()
         self._tick.clear()
 
@@ -52,6 +54,7 @@ async def running(
     spool, clockwork = Spool(folder, capacity=capacity), Clockwork()
     appender = SpoolingAppender(log, spool, IngestMetrics(), sleep=clockwork.sleep)
     task = asyncio.create_task(appender.run())
+    await clockwork.asleep.wait()
     try:
         yield appender, clockwork
     finally:
