@@ -1,12 +1,13 @@
 """Dead letters: events and entries that cannot be stored, kept whole with their reason until someone decides.
 
 They lie in one Redis hash under (request_id, event_index), so that a redelivery keeps nothing twice. The hash is
-bounded, and what does not fit is refused, never dropped: the entry then stays pending in the log.
+bounded in letters and in bytes; what does not fit is refused, never dropped: the entry then stays pending in the log.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import structlog
@@ -17,11 +18,33 @@ from shared.envelope import Envelope
 from shared.errors import StoreUnavailableError
 from shared.storage import describe
 
+if TYPE_CHECKING:
+    from shared.settings import RedisSettings
+
 log = structlog.get_logger()
 
 KEY = "plaudit:{dead-letters}"
 
 _SCAN_COUNT = 500
+
+_PUT = """
+local fresh, bytes = 0, 0
+for i = 3, #ARGV, 2 do
+    local known = redis.call('HSTRLEN', KEYS[1], ARGV[i])
+    if known == 0 then
+        fresh = fresh + 1
+        bytes = bytes + #ARGV[i] + 64
+    end
+    bytes = bytes + #ARGV[i + 1] - known
+end
+if fresh > 0 and redis.call('HLEN', KEYS[1]) + fresh > tonumber(ARGV[1]) then return 'letters' end
+if bytes > 0 then
+    local used = redis.call('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0) or 0
+    if used + bytes > tonumber(ARGV[2]) then return 'bytes' end
+end
+for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+"""
+"""Looks and keeps in one step, so that many workers stay within the room together. 64: what Redis takes for a field."""
 
 
 class DeadLetter(msgspec.Struct, array_like=True, frozen=True):
@@ -51,29 +74,47 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(DeadLetter)
 
 
-class DeadLetterBox:
-    """``capacity``: letters at most."""
+class Size(NamedTuple):
+    """Of dead letters: how many, and the bytes of Redis that they take."""
 
-    def __init__(self, redis: Redis, capacity: int) -> None:
+    letters: int
+    bytes: int
+
+    @classmethod
+    def allowed(cls, settings: RedisSettings) -> Size:
+        return cls(settings.dead_letters_capacity, settings.dead_letters_bytes)
+
+    def share_of(self, room: Size) -> float:
+        """Of letters or bytes, whichever is nearer to its bound; at 1 nothing more fits."""
+        return max(self.letters / room.letters, self.bytes / room.bytes)
+
+
+class DeadLetterBox:
+    """``room``: the most that it may hold; None for those who put nothing in."""
+
+    def __init__(self, redis: Redis, room: Size | None = None) -> None:
         self._redis = redis
-        self._capacity = capacity
+        self._room = room
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keeps all of them, or raises StoreUnavailableError: full, or Redis does not take them."""
         if not letters:
             return
+        assert self._room is not None
+        packed = [part for letter in letters for part in (letter.id, _encoder.encode(letter))]
         try:
-            if await self.count() + len(letters) > self._capacity:
-                known = await self._redis.hmget(KEY, [letter.id for letter in letters])
-                fresh = sum(found is None for found in known)
-                if await self.count() + fresh > self._capacity:
-                    raise StoreUnavailableError("dead letters", f"full: {self._capacity} letters")
-            await self._redis.hset(KEY, mapping={letter.id: _encoder.encode(letter) for letter in letters})
+            full: Any = await self._redis.eval(_PUT, 1, KEY, *self._room, *packed)
         except (RedisError, OSError) as error:
             raise StoreUnavailableError("dead letters", describe(error)) from error
+        if full:
+            raise StoreUnavailableError("dead letters", f"full: {getattr(self._room, full.decode())} {full.decode()}")
 
     async def count(self) -> int:
         return int(await self._redis.hlen(KEY))
+
+    async def size(self) -> Size:
+        """To the byte, as Redis counts its memory."""
+        return Size(await self.count(), int(await self._redis.memory_usage(KEY, samples=0) or 0))
 
     async def all(self) -> AsyncIterator[DeadLetter]:
         """Every letter once, in no order; a letter that is added or removed meanwhile may be missed."""

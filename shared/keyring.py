@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis.exceptions import RedisError
 
 from shared.errors import StoreUnavailableError
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 COPY_IN_REDIS = "plaudit:keys"
 
 LoadKeys = Callable[[], list[KeyRecord]]
-"""Reads all keys from their durable home; blocking; raises StoreUnavailableError or ClickHouseError."""
+"""Reads all keys from their durable home; blocking; whatever it raises, they cannot be read at present."""
 
 
 class Keyring:
@@ -90,7 +90,7 @@ class Keyring:
     async def _reload(self) -> None:
         try:
             records = await asyncio.to_thread(self._load)
-        except (StoreUnavailableError, ClickHouseError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 -- what answers in the home's place makes the client raise anything
             if not self._last_failed:
                 log.warning(
                     "keys_home_away", reason=describe(error), known=self._snapshot.size if self._snapshot else 0
@@ -105,15 +105,16 @@ class Keyring:
         self._snapshot = KeySnapshot(records)
         try:
             await self._redis.set(COPY_IN_REDIS, pack(records))
-        except RedisError as error:
+        except (RedisError, OSError) as error:
             log.debug("keys_copy_not_written", reason=describe(error))
 
     async def _load_copy(self) -> None:
         try:
             packed = await self._redis.get(COPY_IN_REDIS)
-        except RedisError as error:
-            log.debug("keys_copy_not_read", reason=describe(error))
-            return
-        if isinstance(packed, bytes):
+            if not isinstance(packed, bytes):
+                return
             self._snapshot = KeySnapshot(unpack(packed))
+        except (RedisError, OSError, msgspec.DecodeError) as error:
+            log.debug("keys_copy_not_read", reason=describe(error))
+        else:
             log.info("keys_from_copy", known=self._snapshot.size)

@@ -23,6 +23,9 @@ class KeyKind(StrEnum):
     READ = "read"
 
 
+_KINDS = frozenset(KeyKind)
+
+
 def token_hash(token: str) -> bytes:
     """SHA-256: tokens are long random strings, so a slow password hash would protect nothing."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
@@ -51,7 +54,9 @@ class Key:
 
 
 class KeySnapshot:
-    """All keys as of one moment. Immutable; a newer one takes its place."""
+    """All keys as of one moment. Immutable; a newer one takes its place. Keys of a kind that only a later release knows
+    are passed over.
+    """
 
     __slots__ = ("_by_fingerprint", "_keys", "size")
 
@@ -61,6 +66,7 @@ class KeySnapshot:
                 KeyKind(record.kind), tuple(sorted(record.project_ids)), fingerprint(record.token_hash)
             )
             for record in records
+            if record.kind in _KINDS
         }
         self._by_fingerprint = {key.fingerprint: key for key in self._keys.values()}
         self.size = len(self._keys)

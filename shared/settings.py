@@ -7,6 +7,7 @@ and all bad values are reported at once.
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,7 +30,7 @@ class _Settings(BaseSettings):
 
 
 class RedisSettings(_Settings):
-    """The log: where the streams, the caches and the windows live."""
+    """The log: where the streams, the caches, the windows and the dead letters live."""
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -48,6 +49,15 @@ class RedisSettings(_Settings):
         1, ge=1, le=256, description="Streams to spread over. One is enough for a single Redis; more serve a cluster."
     )
     consumer_group: str = Field("plaudit-workers", min_length=1, description="Consumer group of the workers.")
+    dead_letters_capacity: int = Field(
+        100_000, ge=1, description="Dead letters kept at most; what does not fit stays pending in the log."
+    )
+    dead_letters_bytes: int = Field(
+        256 * MIB,
+        ge=1,
+        description="Bytes of Redis that dead letters take at most, of which the same holds; well below the share of "
+        "maxmemory at which the door refuses.",
+    )
 
 
 class ClickHouseSettings(_Settings):
@@ -135,6 +145,12 @@ class IngestSettings(_Settings):
         description="Seconds for a request's body to arrive, then 408; and for its head, then the connection is "
         "closed: slow senders hold nothing.",
     )
+    ingest_bodies_bytes: int = Field(
+        128 * MIB,
+        gt=0,
+        description="Bytes of large bodies in hand, of all requests together; beyond it 503, so that memory is "
+        "bounded.",
+    )
     ingest_keep_alive: float = Field(
         75.0, ge=1, description="Seconds an idle connection stays open; above the 60 s of common load balancers."
     )
@@ -207,6 +223,13 @@ class IngestSettings(_Settings):
         description="Seconds for reading a run's feedback, or the keys, from ClickHouse; then 503 to whom it needs.",
     )
 
+    @model_validator(mode="after")
+    def _room_for_any_body(self) -> IngestSettings:
+        limits = (self.ingest_body_limit_langwatch, self.ingest_body_limit_lunary, self.ingest_body_limit_otlp)
+        if self.ingest_bodies_bytes < max(limits):
+            raise ValueError("PLAUDIT_INGEST_BODIES_BYTES must not be below any PLAUDIT_INGEST_BODY_LIMIT")
+        return self
+
 
 class WorkerSettings(_Settings):
     """The way from the stream into ClickHouse."""
@@ -257,9 +280,6 @@ class WorkerSettings(_Settings):
     )
     worker_window_capacity: int = Field(
         4_000_000, ge=1, description="Requests remembered at most, about 72 bytes of Redis each; the oldest go first."
-    )
-    dead_letters_capacity: int = Field(
-        100_000, ge=1, description="Dead letters kept at most; what does not fit stays pending in the log."
     )
     metrics_host: str = Field("127.0.0.1", description="Address of the worker's health and metrics port.")
     metrics_port: int = Field(
@@ -360,6 +380,11 @@ class RelaySettings(_Settings):
     lunary_upstream: HttpUrl | None = Field(
         None, description="Lunary's own API, such as https://api.lunary.ai; unset: nothing goes there."
     )
+    relay_ca_file: Path | None = Field(
+        None,
+        description="PEM file of authorities that may have signed an upstream's certificate, besides the system's: for "
+        "a vendor's product behind a private one. Read at the start.",
+    )
     relay_feedback: bool = Field(
         True, description="Whether feedback goes on too; false cuts it out of what is relayed, the rest goes on."
     )
@@ -428,3 +453,13 @@ class RelaySettings(_Settings):
         if url is not None and (url.username or url.password or url.query or url.fragment):
             raise ValueError("an upstream is scheme, host, port and path; credentials are the clients' own")
         return url
+
+    @field_validator("relay_ca_file")
+    @classmethod
+    def _holds_authorities(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ValueError(f"no certificates can be read from {path}: {error.strerror}") from error
+        return path

@@ -167,6 +167,15 @@ class IngestMetrics(_Metrics):
         self.dead_letters = Gauge(
             "plaudit_dead_letters", "Dead letters that wait for a decision.", registry=self.registry
         )
+        self.dead_letters_bytes = Gauge(
+            "plaudit_dead_letters_bytes", "Bytes of Redis that dead letters take.", registry=self.registry
+        )
+        self.dead_letters_room = Gauge(
+            "plaudit_dead_letters_used_ratio",
+            "How much of the room for dead letters is used, by number or bytes, whichever is nearer to its bound; at 1 "
+            "the entries of more stay in the log.",
+            registry=self.registry,
+        )
         self.redis_memory = Gauge("plaudit_redis_memory_bytes", "Memory that Redis uses.", registry=self.registry)
         self.redis_max_memory = Gauge(
             "plaudit_redis_max_memory_bytes", "Redis's maxmemory; 0: no limit.", registry=self.registry
@@ -190,9 +199,10 @@ class RelayMetrics:
         )
         self.dropped = Counter(
             "plaudit_relay_dropped_total",
-            "Requests that did not go on, or of which nobody knows: full (queue), expired (queue), refused (4xx), "
+            "Requests that did not go on, or of which nobody knows: full (queue), expired (queue), refused (3xx, 4xx), "
             "failed (5xx), unanswered (connection lost or time up after sending), unreachable (tries used up), "
-            "closing (at the end of the process), unreadable (feedback could not be cut out of it).",
+            "untrusted (the same, for the vendor's certificate), closing (at the end of the process), unreadable "
+            "(feedback could not be cut out of it).",
             ["source", "reason"],
             registry=registry,
         )

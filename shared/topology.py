@@ -11,16 +11,25 @@ connection goes to the right place.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis, Sentinel
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, RedisError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from typing_extensions import override
 
@@ -81,7 +90,7 @@ class Topology:
             return Redis(connection_pool=self.pool("", **options))
         nodes = [ClusterNode(host, port) for host, port in self.hosts]
         options |= {"username": self.username, "password": self.password, "ssl": self.tls}
-        return cast("Redis", RedisCluster(startup_nodes=nodes, **options))
+        return cast("Redis", _Cluster(startup_nodes=nodes, **options))
 
     async def _master(self) -> Address:
         sentinel: Any = Sentinel(self.hosts, sentinel_kwargs=self._short())  # type: ignore[no-untyped-call]
@@ -139,3 +148,37 @@ class _Found(Connection):
 
 class _FoundTls(_Found, SSLConnection):
     """The same with TLS."""
+
+
+@contextmanager
+def _as_any_server() -> Iterator[None]:
+    """A cluster of which no node answers, or no node holds the slot, is told in an exception that is no RedisError."""
+    try:
+        yield
+    except RedisClusterException as error:
+        raise RedisConnectionError(str(error)) from error
+
+
+class _Cluster(RedisCluster):
+    """A client whose cluster is away as any server is away: for callers an ordinary connection error."""
+
+    @override
+    async def initialize(self, *args: Any, **options: Any) -> RedisCluster:
+        with _as_any_server():
+            return await super().initialize(*args, **options)
+
+    @override
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        with _as_any_server():
+            return await super().execute_command(*args, **options)
+
+    @override
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
+        return _ClusterPipeline(self, transaction)  # type: ignore[abstract]
+
+
+class _ClusterPipeline(ClusterPipeline):
+    @override
+    async def execute(self, *args: Any, **options: Any) -> list[Any]:
+        with _as_any_server():
+            return await super().execute(*args, **options)

@@ -96,7 +96,7 @@ async def newest(warehouse: Warehouse, project: str, filters: Filters, limit: in
             after = distinct[-1]
         if len(places) < most:
             break
-    events = [event(row, current=filters.current) for row in found[:limit]]
+    events = [event(row, holds=row["holds"], current=filters.current) for row in found[:limit]]
     more = len(found) > limit
     return Page(events, _place(found[limit - 1]).cursor() if more else None)
 
@@ -133,8 +133,10 @@ def _place(row: Row) -> Place:
     return Place(row["at"], row["id"])
 
 
-def event(row: Row, *, current: bool = False) -> dict[str, Any]:
-    """A row of EVENT_COLUMNS as clients see it. ``current``: vote and comment are those of the trace now."""
+def event(row: Row, *, holds: bool, current: bool = False) -> dict[str, Any]:
+    """A row as clients see it. ``holds``: whether it decides what its trace's vote or comment is. ``current``: vote and
+    comment are those of the trace now.
+    """
     says_something = row["vote"] is not None or row["comment"] is not None
     return {
         "id": f"{row['id']:032x}",
@@ -152,7 +154,7 @@ def event(row: Row, *, current: bool = False) -> dict[str, Any]:
         "event_id": row["event_id"],
         "timestamp": iso(row["told"]),
         "time_status": row["status"],
-        "superseded": says_something and not row["holds"],
+        "superseded": says_something and not holds,
     }
 
 

@@ -86,7 +86,7 @@ class Pipeline:
         try:
             async with asyncio.timeout(_REDIS_SECONDS):
                 found = await backlog(self.redis, self.streams, self.group)
-                letters = await DeadLetterBox(self.redis, 0).count()
+                letters = await DeadLetterBox(self.redis).count()
                 return found, letters, await relays(self.redis, time.time())
         except (RedisError, OSError, TimeoutError):
             problems.append("Redis does not answer: feedback is spooled or refused, and what waits cannot be told")

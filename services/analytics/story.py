@@ -11,6 +11,7 @@ from typing import Any
 from shared.events import Source
 
 from .errors import ApiError
+from .listing import event
 from .period import iso
 from .warehouse import Row, Warehouse
 
@@ -123,26 +124,9 @@ def merged(events: Sequence[Row]) -> dict[str, Any]:
 
 def _chapter(row: Row, events: Sequence[Row]) -> dict[str, Any]:
     deciding = {_last_that_says(events, "vote"), _last_that_says(events, "comment")}
-    says_something = row["vote"] is not None or row["comment"] is not None
-    return {
-        "id": f"{row['id']:032x}",
-        "time": iso(row["at"]),
-        "received_at": iso(row["received"]),
+    return event(row, holds=row["id"] in deciding) | {
         "first_received_at": iso(row["first"]),
         "sent_again": row["first"] != row["received"],
-        "source": row["source"],
-        "trace_id": row["trace_id"],
-        "event_type": row["event_type"],
-        "vote": row["vote"],
-        "comment": row["comment"],
-        "metrics": row["metrics"],
-        "details": row["details"],
-        "user_id": row["user_id"],
-        "thread_id": row["thread_id"],
-        "event_id": row["event_id"],
-        "timestamp": iso(row["told"]),
-        "time_status": row["status"],
-        "superseded": says_something and row["id"] not in deciding,
         "request_id": row["request_id"],
         "raw": row["raw"] or None,
     }

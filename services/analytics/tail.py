@@ -182,7 +182,8 @@ class _Tail:
 
 
 def _message(row: Row) -> bytes:
-    return f"id: {row['seen']}-{row['id']:032x}\nevent: feedback\ndata: {to_json(event(row))}\n\n".encode()
+    data = to_json(event(row, holds=row["holds"]))
+    return f"id: {row['seen']}-{row['id']:032x}\nevent: feedback\ndata: {data}\n\n".encode()
 
 
 def _read_id(text: str | None) -> _Mark | None:

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from shared.events import Source
+from shared.tasks import call_off
 from shared.telemetry import exception_fields
 
 from . import langwatch, openapi
@@ -42,7 +43,7 @@ Face = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 class Parts(NamedTuple):
     """What the application is made of. ``duties`` run as long as it does: keys, appends, sweeps. ``at_start`` raises
-    where it must not start at all.
+    where it must not start at all. patience: seconds that a duty may take to end.
     """
 
     door: Door
@@ -51,6 +52,7 @@ class Parts(NamedTuple):
     relays: Relays
     duties: Sequence[Callable[[], Awaitable[None]]]
     at_start: Callable[[], Awaitable[None]]
+    patience: float
 
 
 def create_app(parts: Parts) -> IngestApp:
@@ -215,9 +217,7 @@ async def on_duty(parts: Parts) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await call_off(tasks, patience=parts.patience)
         parts.reader.close()
 
 

@@ -10,6 +10,7 @@ from .replies import (
     BROKEN_ENCODING,
     TOO_LARGE,
     TOO_SLOW,
+    UNAVAILABLE,
     UNKNOWN_ENCODING,
     ClientGoneError,
     Message,
@@ -26,6 +27,8 @@ _PATIENCE = 4
 refused never reads why.
 """
 
+_SMALL = 16 * 1024
+"""Bytes up to which a body is not counted, since counting is work too: the number of connections bounds those."""
 
 WHOLE_BODY = "plaudit.whole_body"
 """The extension of ASGI by which the door's server gives a body that is already there, once; None if it is not.
@@ -59,20 +62,27 @@ def arrived(scope: Scope, receive: Receive) -> Receive:
 
 
 class BodyReader:
-    """Reads bodies whole. ``timeout``: seconds for one to arrive. ``clock``: monotonic seconds.
+    """Reads bodies whole. ``timeout``: seconds for one to arrive. ``room``: bytes of large bodies, of all requests
+    together that are not answered yet. ``retry_after``: seconds, told to those for whom there is none.
+    ``clock``: monotonic seconds.
 
     One sweep a second looks for senders that are overdue, since a timer for each request would cost more than
     the rest of the reading.
     """
 
-    def __init__(self, timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(self, timeout: float, clock: Callable[[], float], *, room: int, retry_after: int) -> None:
         self._timeout = timeout
         self._clock = clock
+        self._room = room
+        self._retry_after = retry_after
         self._reading: dict[asyncio.Task[None], float] = {}
         self._overdue: set[asyncio.Task[None]] = set()
+        self._held: dict[asyncio.Task[None], int] = {}
 
     async def read(self, receive: Receive, limit: int, content_length: bytes | None = None) -> bytes:
-        """Raises RefusedError beyond ``limit`` bytes or when the time is up, ClientGoneError if nobody is there."""
+        """Raises RefusedError beyond ``limit`` bytes, when the time is up, and where there is no room; ClientGoneError
+        if nobody is there.
+        """
         if content_length is not None and content_length.isdigit() and int(content_length) > limit * _PATIENCE:
             raise RefusedError(TOO_LARGE, close=True)
         if isinstance(receive, Arrived):
@@ -88,7 +98,7 @@ class BodyReader:
                 raise ClientGoneError
             body: bytes = message.get("body", b"")
             if message.get("more_body", False):
-                body = await _collect(receive, message, limit)
+                body = await self._collect(receive, message, limit, task)
             elif len(body) > limit:
                 raise RefusedError(TOO_LARGE)
         except asyncio.CancelledError:
@@ -116,19 +126,35 @@ class BodyReader:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.sweep()
 
+    async def _collect(self, receive: Receive, message: Message, limit: int, task: asyncio.Task[None]) -> bytes:
+        """A body that comes in several messages, of which this is the first."""
+        whole = bytearray()
+        while True:
+            whole += message.get("body", b"")
+            if len(whole) > _SMALL:
+                self._make_room(len(whole), task)
+            if len(whole) > limit:
+                await _discard(receive, message, len(whole), limit * _PATIENCE)
+                raise RefusedError(TOO_LARGE)
+            if not message.get("more_body", False):
+                return bytes(whole)
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGoneError
 
-async def _collect(receive: Receive, message: Message, limit: int) -> bytes:
-    """A body that comes in several messages, of which this is the first."""
-    whole = bytearray(message.get("body", b""))
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientGoneError
-        whole += message.get("body", b"")
-        if len(whole) > limit:
-            await _discard(receive, message, len(whole), limit * _PATIENCE)
-            raise RefusedError(TOO_LARGE)
-    return bytes(whole)
+    def _make_room(self, size: int, task: asyncio.Task[None]) -> None:
+        """For a body of that size, until its request is answered: what becomes of it takes as much again."""
+        held = self._held.get(task, 0)
+        if size - held > self._room:
+            message = "Too many large requests are being taken. Try again."
+            raise RefusedError(UNAVAILABLE, message, retry_after=self._retry_after, close=True)
+        self._room -= size - held
+        self._held[task] = size
+        if not held:
+            task.add_done_callback(self._give_back)
+
+    def _give_back(self, task: asyncio.Task[None]) -> None:
+        self._room += self._held.pop(task)
 
 
 async def _discard(receive: Receive, message: Message, received: int, patience: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from shared.dead_letters import DeadLetterBox
+from shared.dead_letters import DeadLetterBox, Size
 from shared.storage import describe
 from shared.streams import backlog, memory
 
@@ -29,13 +29,14 @@ _EVERY = 2.0
 
 
 class LogGauges:
-    """``wall_clock``: seconds since 1970."""
+    """``room``: of the dead letters. ``wall_clock``: seconds since 1970."""
 
     def __init__(
         self,
         redis: Redis,
         streams: Sequence[str],
         group: str,
+        room: Size,
         metrics: IngestMetrics,
         *,
         wall_clock: Callable[[], float],
@@ -43,6 +44,7 @@ class LogGauges:
         self._redis = redis
         self._streams = list(streams)
         self._group = group
+        self._room = room
         self._metrics = metrics
         self._wall_clock = wall_clock
 
@@ -61,7 +63,7 @@ class LogGauges:
     async def measure(self) -> None:
         """One look. Raises RedisError or OSError."""
         state = await backlog(self._redis, self._streams, self._group)
-        letters = await DeadLetterBox(self._redis, 0).count()
+        letters = await DeadLetterBox(self._redis).size()
         used, most = await memory(self._redis)
         metrics = self._metrics
         metrics.backlog_entries.set(state.length)
@@ -69,7 +71,9 @@ class LogGauges:
         metrics.backlog_oldest.set(
             max(0.0, self._wall_clock() - state.oldest / 1000) if state.oldest is not None else 0.0
         )
-        metrics.dead_letters.set(letters)
+        metrics.dead_letters.set(letters.letters)
+        metrics.dead_letters_bytes.set(letters.bytes)
+        metrics.dead_letters_room.set(letters.share_of(self._room))
         metrics.redis_memory.set(used)
         metrics.redis_max_memory.set(most)
         metrics.redis_up.set(1)

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from shared.envelope import RawEvent
-from shared.errors import InvalidEventError, MalformedJSONError
+from shared.errors import InvalidEventError
 from shared.events import Source
 from shared.formats.lunary import is_uuid
 from shared.formats.lunary_batch import MISSING_EVENTS, Item, split
@@ -19,18 +19,8 @@ from shared.telemetry import exception_fields
 from .body import inflate
 from .door import Door, blanked
 from .learning import Learner
-from .lunary_access import (
-    UnauthorizedError,
-    cors_headers,
-    lunary_key,
-    message_reply,
-    presented_token,
-    refusal_reply,
-    rehomed,
-    result_list,
-    value_reply,
-)
-from .replies import TOO_LARGE, ClientGoneError, Receive, RefusedError, Scope, Send, send_reply
+from .lunary_access import UnauthorizedError, answer, lunary_key, presented_token, rehomed, result_list
+from .replies import TOO_LARGE, Receive, RefusedError, Scope, Send
 
 log = structlog.get_logger()
 
@@ -48,21 +38,7 @@ class LunaryFace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        cors = cors_headers(headers)
-        try:
-            answer = value_reply(await self._results(headers, receive), cors)
-        except RefusedError as refusal:
-            answer = refusal_reply(refusal, cors)
-        except UnauthorizedError as refusal:
-            answer = message_reply(refusal.status, refusal.message, cors)
-        except InvalidEventError as refusal:
-            answer = message_reply(400, refusal.message, cors)
-        except MalformedJSONError as refusal:
-            answer = message_reply(400, refusal.reason, cors)
-        except ClientGoneError:
-            return
-        self._door.tally.requests["lunary", answer.status] += 1
-        await send_reply(scope, send, answer)
+        await answer(self._door, scope, headers, send, self._results(headers, receive))
 
     async def _results(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         if self._legacy:

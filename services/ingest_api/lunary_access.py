@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 import msgspec
 
+from shared.errors import InvalidEventError, MalformedJSONError
 from shared.formats.lunary import is_uuid
 from shared.keys import Key, KeyKind
 
@@ -17,11 +18,15 @@ from .replies import (
     TOO_SLOW,
     UNAVAILABLE,
     UNKNOWN_ENCODING,
+    ClientGoneError,
     Header,
     RefusedError,
     Reply,
+    Scope,
+    Send,
     json_reply,
     reply,
+    send_reply,
 )
 
 JSON = b"application/json; charset=utf-8"
@@ -51,6 +56,10 @@ class UnauthorizedError(Exception):
         super().__init__(status, message)
         self.status = status
         self.message = message
+
+
+class UnprocessableError(Exception):
+    """A change whose values the vendor's strict schema refuses."""
 
 
 def cors_headers(headers: dict[bytes, bytes]) -> list[Header]:
@@ -85,6 +94,27 @@ def refusal_reply(refusal: RefusedError, headers: list[Header]) -> Reply:
     if refusal.close:
         headers = [*headers, _CLOSE]
     return message_reply(status, refusal.message or message, headers)
+
+
+async def answer(door: Door, scope: Scope, headers: dict[bytes, bytes], send: Send, value: Awaitable[bytes]) -> None:
+    """Sends the JSON that ``value`` gives, or in the vendor's words why there is none; nothing to one that is gone."""
+    cors = cors_headers(headers)
+    try:
+        told = value_reply(await value, cors)
+    except RefusedError as refusal:
+        told = refusal_reply(refusal, cors)
+    except UnauthorizedError as refusal:
+        told = message_reply(refusal.status, refusal.message, cors)
+    except UnprocessableError as refusal:
+        told = json_reply(422, {"error": "Error", "message": str(refusal)}, cors, JSON)
+    except InvalidEventError as refusal:
+        told = message_reply(400, refusal.message, cors)
+    except MalformedJSONError as refusal:
+        told = message_reply(400, refusal.reason, cors)
+    except ClientGoneError:
+        return
+    door.tally.requests["lunary", told.status] += 1
+    await send_reply(scope, send, told)
 
 
 def presented_token(headers: dict[bytes, bytes]) -> str:

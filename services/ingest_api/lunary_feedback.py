@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from shared.envelope import RawEvent
-from shared.errors import InvalidEventError, MalformedJSONError, StoreUnavailableError
+from shared.errors import InvalidEventError, StoreUnavailableError
 from shared.events import Source
 from shared.formats import lunary
 from shared.formats.lunary import is_uuid
@@ -19,27 +19,14 @@ from shared.keys import Key, KeyKind
 
 from .body import inflate
 from .door import Door
-from .lunary_access import (
-    JSON,
-    UnauthorizedError,
-    cors_headers,
-    lunary_key,
-    message_reply,
-    presented_token,
-    refusal_reply,
-    value_reply,
-)
+from .lunary_access import UnauthorizedError, UnprocessableError, answer, lunary_key, presented_token
 from .reader import FeedbackReader
-from .replies import ClientGoneError, Receive, RefusedError, Reply, Scope, Send, json_reply, send_reply
+from .replies import Receive, Scope, Send
 
 log = structlog.get_logger()
 
 PATH = re.compile(r"/v1/runs/(?P<run_id>.+)/feedback", re.DOTALL)
 _THUMBS = frozenset({"up", "down", None})
-
-
-class UnprocessableError(Exception):
-    """A PATCH whose values the vendor's strict schema refuses."""
 
 
 class LunaryFeedbackFace:
@@ -63,23 +50,8 @@ class LunaryFeedbackFace:
         answer_body: Callable[[str, dict[bytes, bytes], Receive], Awaitable[bytes]],
     ) -> None:
         headers = dict(scope["headers"])
-        cors = cors_headers(headers)
-        try:
-            answer: Reply = value_reply(await answer_body(_run_id(scope["path"]), headers, receive), cors)
-        except RefusedError as refusal:
-            answer = refusal_reply(refusal, cors)
-        except UnauthorizedError as refusal:
-            answer = message_reply(refusal.status, refusal.message, cors)
-        except UnprocessableError as refusal:
-            answer = json_reply(422, {"error": "Error", "message": str(refusal)}, cors, JSON)
-        except InvalidEventError as refusal:
-            answer = message_reply(400, refusal.message, cors)
-        except MalformedJSONError as refusal:
-            answer = message_reply(400, refusal.reason, cors)
-        except ClientGoneError:
-            return
-        self._door.tally.requests["lunary", answer.status] += 1
-        await send_reply(scope, send, answer)
+        value = answer_body(_run_id(scope["path"]), headers, receive)
+        await answer(self._door, scope, headers, send, value)
 
     async def _read(self, run_id: str, headers: dict[bytes, bytes], _receive: Receive) -> bytes:
         token = presented_token(headers)

@@ -19,6 +19,7 @@ import uvloop
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from shared.dead_letters import Size
 from shared.keyring import Keyring, LoadKeys
 from shared.keys import KeyRecord
 from shared.keys_admin import KeyAdmin
@@ -99,7 +100,12 @@ def build_parts(
         }
     )
     keyring = Keyring(key_loader(quick), redis, refresh=keys.keys_refresh, clock=time.monotonic)
-    bodies = BodyReader(settings.ingest_body_timeout, time.monotonic)
+    bodies = BodyReader(
+        settings.ingest_body_timeout,
+        time.monotonic,
+        room=settings.ingest_bodies_bytes,
+        retry_after=settings.ingest_retry_after,
+    )
     limits = Limits(
         batch=settings.ingest_append_batch,
         queue=settings.ingest_append_queue,
@@ -160,7 +166,14 @@ def build_parts(
         lambda: connect_clickhouse(quick), settings.ingest_reader_clients, settings.ingest_reader_timeout
     )
     health = Health(redis, keyring, publisher, pressure, door.tally, metrics)
-    gauges = LogGauges(redis, partitions(redis_settings), redis_settings.consumer_group, metrics, wall_clock=time.time)
+    gauges = LogGauges(
+        redis,
+        partitions(redis_settings),
+        redis_settings.consumer_group,
+        Size.allowed(redis_settings),
+        metrics,
+        wall_clock=time.time,
+    )
     relay_metrics = RelayMetrics(metrics.registry)
     relays = build_relays(relay_settings, relay_metrics, clock=time.monotonic, random=random.SystemRandom())
     relaying = [duty for relay in relays.values() for duty in relay.duties]
@@ -175,6 +188,7 @@ def build_parts(
         relays,
         (keyring.run, publisher.run, bodies.run, gauges.run, pressure.run, watch.run, *spooling, *relaying, *learning),
         watch.at_start,
+        relay_settings.relay_drain + 1.0,
     )
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from shared.envelope import Envelope, decode, encode
 from shared.errors import EnvelopeError, StoreUnavailableError
+from shared.storage import describe
 
 from .publisher import Appender
 from .spool import Record, Spool, SpoolFullError, read
@@ -126,6 +127,9 @@ class SpoolingAppender:
                     await self._replay_all()
                 except StoreUnavailableError as error:
                     log.debug("replay_waits", reason=error.reason)
+                except OSError as error:
+                    # A disk that cannot be read now: the door goes on, and so do its attempts.
+                    log.error("spool_not_read", reason=describe(error))
             elif self._diverted and not self._spooling:
                 # Nothing to try the log with, since the spool took nothing: the next request will.
                 self._open()

@@ -189,7 +189,8 @@ def read(segment: Path) -> Iterator[Record]:
                 break
             length, checksum = _HEADER.unpack(header)
             body = file.read(length)
-            if len(body) < length or zlib.crc32(body) != checksum:
+            # No record is empty: zeros are what a power failure leaves of a file that had grown.
+            if not length or len(body) < length or zlib.crc32(body) != checksum:
                 break
             yield _decoder.decode(body)
         else:

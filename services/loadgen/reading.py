@@ -92,7 +92,7 @@ def _read_langwatch(told: dict[str, Any], raw: bytes) -> Reading:
         metrics,
         details,
         _first_text(told.get("user_id"), told.get("customer_id")),
-        _text_or_none(told.get("thread_id")),
+        _first_text(told.get("thread_id")),
         event_id,
         raw,
     )
@@ -181,7 +181,7 @@ def _camel_cased(value: Any) -> Any:
 
 
 def _first_text(*values: Any) -> str | None:
-    return next((_text(value) for value in values if isinstance(value, str)), None)
+    return next((_text(value) for value in values if isinstance(value, str) and value), None)
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -99,7 +99,7 @@ class DeadLetterDesk:
         """The oldest first."""
 
         async def choosing(redis: Redis) -> list[DeadLetter]:
-            letters = [letter async for letter in DeadLetterBox(redis, 0).all() if choice.takes(letter)]
+            letters = [letter async for letter in DeadLetterBox(redis).all() if choice.takes(letter)]
             return sorted(letters, key=lambda letter: (letter.at, letter.id))
 
         return await self._with_redis(choosing)
@@ -123,7 +123,7 @@ class DeadLetterDesk:
                     adding.xadd(stream, {FIELD: encode(letter.envelope)})
                 await adding.execute()
                 # Not in one MULTI: in a cluster they lie apart. What is added twice changes nothing.
-                await DeadLetterBox(redis, 0).remove([letter.id for letter in chunk])
+                await DeadLetterBox(redis).remove([letter.id for letter in chunk])
                 progress(len(chunk))
             return Replay(len(whole), [letter.id for letter in letters if not letter.envelope])
 
@@ -131,7 +131,7 @@ class DeadLetterDesk:
 
     async def discard(self, ids: Sequence[str]) -> int:
         """Throws them away for good; returns how many were there."""
-        return await self._with_redis(lambda redis: DeadLetterBox(redis, 0).remove(ids))
+        return await self._with_redis(lambda redis: DeadLetterBox(redis).remove(ids))
 
     async def _with_redis(self, duty: Callable[[Redis], Awaitable[T]]) -> T:
         redis = connect(self._settings)

@@ -107,7 +107,7 @@ async def erase(
                 break
             report("waiting for what is under way")
             await asyncio.sleep(min(2.0, settle_for))
-        done.dead_letters = await _forget_letters(DeadLetterBox(redis, 0), project, target.names)
+        done.dead_letters = await _forget_letters(DeadLetterBox(redis), project, target.names)
         done.left = await asyncio.to_thread(target.left)
     finally:
         client.close()

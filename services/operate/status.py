@@ -49,7 +49,7 @@ async def take_status(redis_settings: RedisSettings, clickhouse: ClickHouseSetti
     log = letters = None
     try:
         log = await backlog(redis, partitions(redis_settings), redis_settings.consumer_group)
-        letters = await DeadLetterBox(redis, 0).count()
+        letters = await DeadLetterBox(redis).count()
     except (RedisError, OSError) as error:
         problems.append(f"redis: {describe(error)}")
     finally:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from shared.tasks import call_off
 from shared.telemetry import exception_fields
 
 from .entries import Entry
@@ -114,6 +115,10 @@ class Batcher:
             await self._changed.wait_for(lambda: not self._current.entries)
         while self._flights:
             await asyncio.wait(self._flights)
+
+    async def abandon(self) -> None:
+        """Lets go of what is still on its way: its entries stay pending in the log. ``run`` must have ended."""
+        await call_off(self._flights)
 
     def _full(self) -> bool:
         return self._current.rows >= self._limits.rows or self._current.bytes >= self._limits.bytes

@@ -23,9 +23,9 @@ from typing_extensions import override
 from shared.settings import RedisSettings, WorkerSettings
 from shared.storage import describe
 from shared.streams import ensure_group, pack_in_c, partitions
+from shared.tasks import call_off
 from shared.topology import Topology
 
-from .ending import end
 from .entries import Entry, read_flat
 from .read_size import ReadSize
 
@@ -171,7 +171,7 @@ class LogBroker(RedisBroker):
         reading = [task for subscriber in self.subscribers for task in getattr(subscriber, "tasks", ())]
         for subscriber in self.subscribers:
             await subscriber.stop()
-        await end(*reading)
+        await call_off(reading)
         await super().stop(*exc_info)
 
 

@@ -73,13 +73,14 @@ class Delivery:
         finally:
             self._holdings.release(batch.entries)
 
-    async def give_up(self, entry: Entry, reason: str) -> None:
-        """Makes dead letters of a whole entry; where they find no place it is left pending."""
+    async def give_up(self, entry: Entry, reason: str) -> bool:
+        """Makes dead letters of a whole entry; False where they find no place, and it is left pending."""
         try:
             unstorable = _whole(entry, reason)
             unplaced = await self._set_aside(unstorable)
             self._count(Counter(), unstorable, unplaced)
             await self._settle([] if unplaced else [entry])
+            return not unplaced
         finally:
             self._holdings.release([entry])
 

@@ -16,9 +16,10 @@ import structlog
 import uvloop
 from redis.asyncio import Redis
 
-from shared.dead_letters import DeadLetterBox
+from shared.dead_letters import DeadLetterBox, Size
 from shared.settings import ClickHouseSettings, RedisSettings, TelemetrySettings, WorkerSettings
 from shared.streams import connect, partitions
+from shared.tasks import call_off
 from shared.telemetry import WorkerMetrics, configure_logging
 
 from .batcher import Batcher, BatchLimits
@@ -27,7 +28,6 @@ from .consumer import build_broker
 from .dedupe import RedeliveryWindow, WindowLimits
 from .delivery import Delivery
 from .drain_rate import DrainRate
-from .ending import end
 from .entries import Holdings
 from .health import build_server
 from .read_size import ReadSize
@@ -60,7 +60,7 @@ async def work(
     sink = EventSink(clickhouse, time.monotonic)
     traces = TraceSink(clickhouse, time.monotonic)
     member = Membership(partitions(redis_settings), redis_settings.consumer_group, consumer_name())
-    worker = _build_worker(redis, member, settings, metrics, circuit, sink, traces)
+    worker = _build_worker(redis, member, Size.allowed(redis_settings), settings, metrics, circuit, sink, traces)
     server = build_server(settings, metrics, redis, circuit)
     serving = asyncio.create_task(server.serve())
     try:
@@ -82,6 +82,7 @@ async def work(
 def _build_worker(
     redis: Redis,
     member: Membership,
+    room: Size,
     settings: WorkerSettings,
     metrics: WorkerMetrics,
     circuit: Circuit,
@@ -100,7 +101,7 @@ def _build_worker(
         PersistentWriter(sink.insert, backoff, metrics, on_trouble=circuit.report, clock=time.monotonic),
         TraceWriter(traces.insert, backoff, on_trouble=circuit.report),
         window,
-        DeadLetterBox(redis, settings.dead_letters_capacity),
+        DeadLetterBox(redis, room),
         holdings,
         metrics,
         backoff=backoff,
@@ -144,7 +145,7 @@ async def _unless(stop: asyncio.Event, doing: Coroutine[Any, Any, None]) -> bool
     if work.done():
         work.result()
         return True
-    await end(work)
+    await call_off([work])
     return False
 
 

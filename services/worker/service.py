@@ -14,13 +14,13 @@ from redis.exceptions import RedisError
 from shared.settings import WorkerSettings
 from shared.storage import describe
 from shared.streams import ensure_group
+from shared.tasks import call_off
 from shared.telemetry import exception_fields
 
 from .batcher import Batch, Batcher
 from .circuit import Circuit
 from .delivery import Delivery
 from .drain_rate import DrainRate
-from .ending import end
 from .entries import Entry, Holdings
 from .recovery import Claimed, Membership, Recovery
 from .suspects import Suspects
@@ -80,15 +80,15 @@ class Worker:
         try:
             yield
         finally:
-            await end(*housekeeping)
+            await call_off(housekeeping)
             try:
                 async with asyncio.timeout(self._settings.worker_drain_timeout):
                     await self._drain()
             except TimeoutError:
                 log.warning("drain_timeout", entries_left_pending=len(self._holdings))
-            await end(launching)
-            with suppress(RedisError, OSError):
-                await self._rate.forget()
+            # What hangs is let go, or it would keep the process from ending.
+            await call_off([launching, *self._unfinished])
+            await self._batcher.abandon()
 
     async def join(self) -> None:
         """Waits for Redis and makes the groups. Comes before ``running``, and before anything reads."""
@@ -158,8 +158,9 @@ class Worker:
             return
         if await self._suspects.convicted(entry):
             reason = f"killed the worker that held it alone, {item.deliveries} deliveries in all"
-            await self._delivery.give_up(entry, reason)
-            await self._suspects.cleared(entry)
+            # Where there is no room for its letter it stays convicted: else it would kill again and again.
+            if await self._delivery.give_up(entry, reason):
+                await self._suspects.cleared(entry)
             return
         log.warning("entry_tried_alone", entry=entry.entry_id.decode(), deliveries=item.deliveries)
         trouble = asyncio.create_task(self._circuit.wait_opened())
@@ -197,6 +198,7 @@ class Worker:
             log.warning("own_pending_not_read", reason=describe(error))
         await self._batcher.drain()
         try:
+            await self._rate.forget()
             await self._recovery.leave()
         except (RedisError, OSError) as error:
             log.warning("group_not_left", reason=describe(error))

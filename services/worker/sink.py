@@ -18,6 +18,7 @@ from shared.erasures import Tombstones
 from shared.errors import StoreUnavailableError
 from shared.events import COLUMNS, FeedbackEvent
 from shared.storage import COLUMN_TYPES, EVENTS_TABLE, INSERT_SETTINGS, connect, describe, known_settings
+from shared.tasks import in_thread_of_its_own
 
 from .faults import EncodingError, Fault, fault_of, loggable
 
@@ -36,8 +37,7 @@ InsertOnce = Callable[[Sequence[FeedbackEvent]], None]
 class EventSink:
     """Inserts in one block a call, by columns. Callable from several threads: each call has its own client.
 
-    ``table_uuid`` is that of the table as of the last half minute, None until it is known: after a restore or an
-    exchange of tables it is another one. ``clock``: monotonic seconds.
+    ``clock``: monotonic seconds.
     """
 
     UUID_TRUSTED_FOR = 30.0
@@ -48,7 +48,15 @@ class EventSink:
         self._idle: SimpleQueue[Client] = SimpleQueue()
         self._uuid_as_of = float("-inf")
         self._tombstones = Tombstones(clock)
-        self.table_uuid: str | None = None
+        self._table_uuid: str | None = None
+
+    @property
+    def table_uuid(self) -> str | None:
+        """That of the table as of the last minute; None where that is not known, since nothing was inserted lately or
+        the last insert failed. After a restore or an exchange of tables it is another one.
+        """
+        known = self._clock() - self._uuid_as_of < 2 * self.UUID_TRUSTED_FOR
+        return self._table_uuid if known else None
 
     def insert(self, events: Sequence[FeedbackEvent]) -> None:
         """One attempt. Raises StoreUnavailableError, EncodingError or what the client raises."""
@@ -79,7 +87,7 @@ class EventSink:
         query = "SELECT toString(uuid) FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
         with _said_by_the_server():
             rows = client.query(query, {"name": EVENTS_TABLE}).result_rows
-        self.table_uuid = rows[0][0] if rows else None
+        self._table_uuid = rows[0][0] if rows else None
         self._uuid_as_of = self._clock()
 
     def _client(self) -> Client:
@@ -205,7 +213,7 @@ class PersistentWriter:
                 chunk = todo.pop()
                 started = self._clock()
                 try:
-                    await asyncio.to_thread(self._insert, chunk.events)
+                    await in_thread_of_its_own(self._insert, chunk.events)
                 except Exception as error:  # noqa: BLE001 -- whatever it is, the rows are not in the table yet
                     todo += await self._after(error, chunk, refused, this_write)
                     continue

@@ -10,6 +10,7 @@ import structlog
 
 from shared.erasures import Tombstones
 from shared.storage import INSERT_SETTINGS, connect, known_settings
+from shared.tasks import in_thread_of_its_own
 from shared.traces import TraceRecord
 
 from .faults import Fault, fault_of, loggable
@@ -147,7 +148,7 @@ class TraceWriter:
         try:
             while learnt:
                 try:
-                    await asyncio.to_thread(self._insert, learnt)
+                    await in_thread_of_its_own(self._insert, learnt)
                 except Exception as error:  # noqa: BLE001 -- whatever it is, the rows are not in the tables yet
                     fault = fault_of(error)
                     log.warning("traces_not_inserted", fault=fault, records=len(learnt), reason=loggable(error))

@@ -52,9 +52,9 @@ class TrackEvent(BaseModel):
         description="Names this event: the same id on the same trace again replaces it, never adds to it.",
         json_schema_extra=_without_default,
     )
-    user_id: Any = Field(default=None, description="The end user, if a string.")
-    customer_id: Any = Field(default=None, description="The end user, if a string and `user_id` is not.")
-    thread_id: Any = Field(default=None, description="The conversation, if a string.")
+    user_id: Any = Field(default=None, description="The end user, if a string that is not empty.")
+    customer_id: Any = Field(default=None, description="The end user, where `user_id` names nobody.")
+    thread_id: Any = Field(default=None, description="The conversation, if a string that is not empty.")
 
 
 _validate = TrackEvent.__pydantic_validator__.validate_python
@@ -122,9 +122,6 @@ def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent:
     """The canonical event. Raises as ``parse`` does, which cannot happen for what the door took."""
     event, time = parse(raw)
     details, metrics = event.event_details, event.metrics
-    user, thread = event.user_id, event.thread_id
-    if not isinstance(user, str) or not user:
-        user = _text(event.customer_id)
     if _PROTOTYPE in metrics:
         del metrics[_PROTOTYPE]
     if _PROTOTYPE in details:
@@ -147,10 +144,11 @@ def normalize(receipt: Receipt, index: int, raw: bytes) -> FeedbackEvent:
         comment=comment,
         metrics=metrics,
         details=details,
-        user_id=user,
-        thread_id=thread if isinstance(thread, str) else None,
+        user_id=_name(event.user_id) or _name(event.customer_id),
+        thread_id=_name(event.thread_id),
     )
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+def _name(value: Any) -> str | None:
+    """Of fields that the vendor passes over: anything may be there, and an empty text names nobody."""
+    return value if isinstance(value, str) and value else None

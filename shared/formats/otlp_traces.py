@@ -9,13 +9,12 @@ import msgspec
 
 from shared.events import Source
 from shared.formats.otlp import Attributes, Span
+from shared.formats.otlp_events import THREAD_KEYS, USER_KEYS
 from shared.traces import TraceRecord, allowed, told, told_tags
 
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name", "llm.request.model")
 _PROMPT = ("langwatch.prompt.handle", "langwatch.prompt.id")
 _VERSION = ("langwatch.prompt.version.number", "langwatch.prompt.version.id")
-_USER = ("langwatch.user.id", "user.id", "enduser.id", "langwatch.customer.id")
-_THREAD = ("langwatch.thread.id", "gen_ai.conversation.id", "session.id", "langwatch.session.id")
 _METADATA = "metadata"
 """Where the Python SDK puts what the application tells of the trace, as JSON."""
 
@@ -44,8 +43,8 @@ def _record(trace_id: str, spans: Sequence[Span], metadata_names: Sequence[str])
         model=_first(attributes, _MODEL),
         prompt=_first(attributes, _PROMPT),
         version=_first(attributes, _VERSION) or told(metadata.get("version")),
-        user_id=_first(attributes, _USER) or told(metadata.get("user_id")),
-        thread_id=_first(attributes, _THREAD) or told(metadata.get("thread_id")),
+        user_id=_first(attributes, USER_KEYS) or told(metadata.get("user_id")),
+        thread_id=_first(attributes, THREAD_KEYS) or told(metadata.get("thread_id")),
         tags=told_tags(metadata.get("labels")),
         metadata=allowed(metadata, metadata_names),
     )

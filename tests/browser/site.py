@@ -27,6 +27,7 @@ from shared.migrate import migrate
 from shared.settings import ClickHouseSettings
 from shared.storage import connect
 from shared.times import EPOCH
+from tests.support.processes import end
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -144,12 +145,7 @@ def running_site(
             _wait_until_ready(site, service)
             yield site
         finally:
-            service.terminate()
-            try:
-                service.wait(15)
-            except subprocess.TimeoutExpired:
-                service.kill()
-                service.wait()
+            end([service], 15)
 
 
 def _wait_until_ready(site: Site, service: subprocess.Popen[bytes]) -> None:

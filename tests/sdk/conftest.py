@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import npm
 from tests.support.up_stack import ROOT, Ready, running_up
 
-NPM_LUNARY = "lunary@1.0.18"
-_CACHE = ROOT / ".cache" / "npm"
 _CLIENT_SECONDS = 60
 
 
@@ -35,22 +32,7 @@ def lunary_environment(stack: Ready) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def npm_lunary() -> Path:
     """A folder in which ``lunary`` of npm is installed."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if npm is None or node is None:
-        pytest.skip("NO NPM or NO NODE here: Lunary's JavaScript SDK is NOT tested; install Node.js 18 or later")
-    home = _CACHE / NPM_LUNARY
-    if (home / "node_modules" / "lunary" / "package.json").exists():
-        return home
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_CACHE) as fresh:
-        command = [npm, "install", "--prefix", fresh, "--no-audit", "--no-fund", "--ignore-scripts", NPM_LUNARY]
-        installed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-        if installed.returncode:
-            pytest.skip(f"{NPM_LUNARY} CANNOT BE INSTALLED: its SDK is NOT tested; npm says: {installed.stderr[-500:]}")
-        # Whole or not at all, also when two runs of the suite meet here.
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.copytree(fresh, home, symlinks=True, dirs_exist_ok=True)
-    return home
+    return npm.installed(npm.LUNARY)
 
 
 Run = Callable[..., str]

@@ -22,6 +22,8 @@ from shared.migrate import migrate
 from shared.settings import ClickHouseSettings
 from shared.storage import connect
 
+from .processes import end
+
 LEGACY = "sk-lw-FAKEprojectkey0000000000000000000000000000000000"
 SCOPED = "sk-lw-" + "A" * 16 + "_" + "b" * 48
 SCOPED_TWICE = "sk-lw-" + "C" * 16 + "_" + "d" * 48
@@ -106,14 +108,7 @@ def running_stack(folder: Path, **overrides: str) -> Iterator[Stack]:
                 _wait_until_ready(url, log)
                 yield Stack(url, valkey, clickhouse, redis_url, settings, log)
             finally:
-                for service in services:
-                    service.terminate()
-                for service in services:
-                    try:
-                        service.wait(30)
-                    except subprocess.TimeoutExpired:
-                        service.kill()
-                        service.wait()
+                end(services, 30)
 
 
 @contextlib.contextmanager
@@ -135,12 +130,7 @@ def another_service(
             _wait_until_ready(url, stack.log)
             yield url, service
         finally:
-            service.terminate()
-            try:
-                service.wait(30)
-            except subprocess.TimeoutExpired:
-                service.kill()
-                service.wait()
+            end([service], 30)
 
 
 def _wait_until_ready(url: str, log: Path) -> None:

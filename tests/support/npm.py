@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+LUNARY = "lunary@1.0.18"
+LANGWATCH = "langwatch@0.16.1"
+
 _CACHE = Path(__file__).resolve().parents[2] / ".cache" / "npm"
 
 

@@ -19,6 +19,8 @@ from pydantic import SecretStr
 from shared.settings import ClickHouseSettings
 from shared.storage import connect
 
+from .processes import end
+
 ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 90
 _STOP_SECONDS = 60
@@ -88,12 +90,7 @@ def running_up(folder: Path, environment: Mapping[str, str] | None = None) -> It
         ready.warm_up()
         yield ready
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end([process], _STOP_SECONDS)
 
 
 def _wait_for(ready_file: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:

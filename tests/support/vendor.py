@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from .tls import ServerTls
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Behaviour = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 
 
@@ -80,7 +83,7 @@ def slow(seconds: float) -> Behaviour:
 
 
 @contextlib.asynccontextmanager
-async def running_vendor(port: int = 0) -> AsyncIterator[Vendor]:
+async def running_vendor(port: int = 0, tls: ServerTls | None = None) -> AsyncIterator[Vendor]:
     vendor = Vendor("", accept)
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -91,14 +94,21 @@ async def running_vendor(port: int = 0) -> AsyncIterator[Vendor]:
         vendor.received.append(Received(request.method, request.raw_path, headers, body, port))
         return await vendor.behave(request, body)
 
+    async with serving(handle, port, tls) as vendor.url:
+        yield vendor
+
+
+@contextlib.asynccontextmanager
+async def serving(handler: Handler, port: int = 0, tls: ServerTls | None = None) -> AsyncIterator[str]:
+    """An HTTP server for all paths: its URL. With TLS its host is a name, since addresses are not told to servers."""
     app = web.Application(client_max_size=200 * 1024 * 1024)
-    app.router.add_route("*", "/{path:.*}", handle)
+    app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls.context if tls else None)
     await site.start()
-    vendor.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
     try:
-        yield vendor
+        yield f"{scheme}://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

@@ -31,6 +31,10 @@ class NotSentError(PlauditError):
         self.reason = reason
 
 
+class UntrustedError(NotSentError):
+    """Whoever answers there has no certificate that proves it to be the vendor: nothing was sent."""
+
+
 class UnansweredError(PlauditError):
     """The connection ended, or time ran out, before there was a status: the vendor may have taken it or not."""
 
@@ -161,13 +165,15 @@ async def connect(
     timeout: float,  # noqa: ASYNC109 -- of the connecting alone
     clock: Callable[[], float],
 ) -> Connection:
-    """Raises NotSentError."""
+    """Raises NotSentError; UntrustedError where the certificate does not verify."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
             _, connection = await loop.create_connection(
                 lambda: Connection(clock), to.host, to.port, ssl=tls, server_hostname=to.host if tls else None
             )
+    except ssl.SSLCertVerificationError as error:
+        raise UntrustedError(f"certificate: {error.verify_message}") from error
     except (OSError, TimeoutError) as error:
         raise NotSentError(f"{type(error).__name__}: {error}") from error
     return connection

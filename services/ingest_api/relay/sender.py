@@ -18,7 +18,7 @@ from services.ingest_api.replies import Header
 from shared.telemetry import RelayMetrics
 
 from .breaker import Breaker
-from .connection import Connection, NotSentError, UnansweredError, VendorAnswer, connect
+from .connection import Connection, NotSentError, UnansweredError, UntrustedError, VendorAnswer, connect
 from .queue import Outgoing, RelayQueue
 from .upstream import Upstream, request_head
 
@@ -169,7 +169,7 @@ class Sender:
             answer = await connection.exchange(request.head, request.body, self._clock() + limits.timeout)
         except NotSentError as error:
             self._failed(error.reason)
-            self._retry_or_drop(request, None, "unreachable")
+            self._retry_or_drop(request, None, "untrusted" if isinstance(error, UntrustedError) else "unreachable")
         except UnansweredError as error:
             self._failed(error.reason)
             self._settle(request, "unanswered")

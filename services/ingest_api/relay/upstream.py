@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from pydantic_core import Url
@@ -36,18 +37,28 @@ _SPECIAL = frozenset({b"connection", _FORWARDED})
 
 
 class Upstream(NamedTuple):
-    """A vendor's API. authority: its host, with the port where that is not the scheme's own. prefix: of all paths."""
+    """A vendor's API. authority: its host, with the port where that is not the scheme's own. prefix: of all paths.
+    ca_file: PEM certificates of authorities that are trusted here besides the system's.
+    """
 
     scheme: str
     host: str
     port: int
     authority: str
     prefix: str
+    ca_file: Path | None = None
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """A context that checks the certificate by the system's authorities (or SSL_CERT_FILE); None for http."""
-        return ssl.create_default_context() if self.scheme == "https" else None
+        """A new context that checks the certificate and its name by the system's authorities (or SSL_CERT_FILE) and
+        those of ``ca_file``; None for http.
+        """
+        if self.scheme != "https":
+            return None
+        context = ssl.create_default_context()
+        if self.ca_file:
+            context.load_verify_locations(self.ca_file)
+        return context
 
     @property
     def base(self) -> str:
@@ -55,12 +66,12 @@ class Upstream(NamedTuple):
         return f"{self.scheme}://{self.authority}{self.prefix}"
 
 
-def upstream(url: Url) -> Upstream:
+def upstream(url: Url, ca_file: Path | None = None) -> Upstream:
     """``url`` as checked by the settings: http or https, with a host, without user, query and fragment."""
     host = url.host or ""
     port = url.port or _PORTS[url.scheme]
     authority = host if port == _PORTS[url.scheme] else f"{host}:{port}"
-    return Upstream(url.scheme, host.strip("[]"), port, authority, (url.path or "").rstrip("/"))
+    return Upstream(url.scheme, host.strip("[]"), port, authority, (url.path or "").rstrip("/"), ca_file)
 
 
 def end_to_end(headers: Iterable[Header]) -> list[Header]:

@@ -61,7 +61,7 @@ def build_relays(
         (Source.LUNARY, settings.lunary_upstream, _lunary_refusal),
     ]
     return {
-        source: _relay(source, upstream(url), refuse, settings, metrics, clock, random)
+        source: _relay(source, upstream(url, settings.relay_ca_file), refuse, settings, metrics, clock, random)
         for source, url, refuse in vendors
         if url is not None
     }

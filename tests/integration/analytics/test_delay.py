@@ -12,10 +12,10 @@ import pytest
 from services.ingest_api.spool import Spool, read
 from services.operate.backfill import ImportOptions, import_file
 from services.operate.dead_letters import DeadLetterDesk
-from shared.dead_letters import DeadLetter, DeadLetterBox, letter_id
+from shared.dead_letters import DeadLetter, DeadLetterBox, Size, letter_id
 from shared.envelope import FIELD, Envelope, RawEvent, encode
 from shared.events import Source
-from shared.settings import RedisSettings
+from shared.settings import MIB, RedisSettings
 from shared.streams import connect as connect_redis
 from shared.streams import partitions
 
@@ -63,8 +63,8 @@ async def bring_back(settings: RedisSettings, store: Store, folder: Path) -> Non
         assert await drain(settings, store) == 50
     redis = connect_redis(settings)
     held = taken("letter", time.time() - 9 * DAY, replayed=True)
-    await DeadLetterBox(redis, 100).put([DeadLetter(letter_id(held, 0), "broken", 1, "s", "0-0", held)])
-    letters = [letter async for letter in DeadLetterBox(redis, 0).all()]
+    await DeadLetterBox(redis, Size(100, MIB)).put([DeadLetter(letter_id(held, 0), "broken", 1, "s", "0-0", held)])
+    letters = [letter async for letter in DeadLetterBox(redis).all()]
     await redis.aclose()
     assert (await DeadLetterDesk(settings).replay(letters, lambda _: None)).replayed == 1
     assert await drain(settings, store) == 1

@@ -14,11 +14,11 @@ from services.operate.erase import Erased, erase
 from services.worker.entries import read_entry
 from services.worker.prepare import prepare
 from services.worker.sink import EventSink
-from shared.dead_letters import DeadLetter, DeadLetterBox, letter_id
+from shared.dead_letters import DeadLetter, DeadLetterBox, Size, letter_id
 from shared.envelope import FIELD, Envelope, RawEvent, encode
 from shared.erasures import ErasureKind, Tombstones, name_hash
 from shared.events import Source
-from shared.settings import RedisSettings
+from shared.settings import MIB, RedisSettings
 from shared.streams import connect as connect_redis
 from shared.streams import partitions
 
@@ -137,7 +137,7 @@ def envelope(user: str, received: float) -> Any:
 
 async def test_dead_letters_that_name_the_person_go_too(peopled: Store, redis_settings: RedisSettings) -> None:
     redis = connect_redis(redis_settings)
-    box = DeadLetterBox(redis, 100)
+    box = DeadLetterBox(redis, Size(100, MIB))
     texts = [b'{"userId": "goes", "x": 1}', b'{"user_id": "goes"', b'{"user_id": "goes-not"}', b'{"a": ["stays"]}']
     letters = []
     for number, text in enumerate(texts):

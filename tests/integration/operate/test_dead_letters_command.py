@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 from services.cli import app
 from services.operate.dead_letters import MomentError, moment
-from shared.dead_letters import KEY, DeadLetter, DeadLetterBox
+from shared.dead_letters import KEY, DeadLetter, DeadLetterBox, Size
 from shared.envelope import FIELD, decode
-from shared.settings import ClickHouseSettings
+from shared.settings import MIB, ClickHouseSettings
 from tests.integration.worker.events import thumb
 from tests.integration.worker.pipeline import Pipeline, open_pipeline
 
@@ -48,13 +48,13 @@ async def told(*arguments: str) -> Any:
 async def keep(pipeline: Pipeline, name: str, reason: str = "why", at: int = NOON_MICROS, **more: Any) -> DeadLetter:
     envelope = pipeline.envelope(thumb(f"trace {name}"), replayed=True, **more)
     letter = DeadLetter(name, reason, at, pipeline.stream, "1-0", envelope)
-    await DeadLetterBox(pipeline.redis, 1000).put([letter])
+    await DeadLetterBox(pipeline.redis, Size(1000, MIB)).put([letter])
     return letter
 
 
 async def keep_no_envelope(pipeline: Pipeline) -> None:
     letter = DeadLetter("entry:s:1-0", "envelope: not ours", NOON_MICROS, "s", "1-0", None, b"\xffwhatever")
-    await DeadLetterBox(pipeline.redis, 1000).put([letter])
+    await DeadLetterBox(pipeline.redis, Size(1000, MIB)).put([letter])
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_replaying_twice_changes_nothing(pipeline: Pipeline) -> None:
     async with pipeline.worker():
         pass
     for _ in range(2):
-        await DeadLetterBox(pipeline.redis, 10).put([letter])
+        await DeadLetterBox(pipeline.redis, Size(10, MIB)).put([letter])
         assert (await run("replay", "--all")).exit_code == 0
         async with pipeline.worker():
             await pipeline.until_empty()
@@ -171,7 +171,7 @@ async def test_a_letter_of_a_fixed_fault_comes_back_into_the_table(pipeline: Pip
                 replayed=True,
             ),
         )
-        await DeadLetterBox(pipeline.redis, 10).put([known])
+        await DeadLetterBox(pipeline.redis, Size(10, MIB)).put([known])
     assert await told("replay", "--all") == {"replayed": 2, "not_replayable": []}
     async with pipeline.worker():
         await pipeline.until_empty()
@@ -221,7 +221,7 @@ async def test_a_replay_into_a_full_redis_loses_no_letter(pipeline: Pipeline) ->
 
 
 async def test_many_letters_are_replayed_in_lots(pipeline: Pipeline) -> None:
-    box = DeadLetterBox(pipeline.redis, 1000)
+    box = DeadLetterBox(pipeline.redis, Size(1000, MIB))
     await box.put(
         [DeadLetter(str(n), "why", n, "s", "1-0", pipeline.envelope(thumb(f"t{n}"), replayed=True)) for n in range(250)]
     )

@@ -16,10 +16,10 @@ import pytest_asyncio
 
 from services.analytics.refresh import Refresher
 from services.operate.erase import Erased, erase
-from shared.dead_letters import DeadLetter, DeadLetterBox, letter_id
+from shared.dead_letters import DeadLetter, DeadLetterBox, Size, letter_id
 from shared.envelope import Envelope, RawEvent
 from shared.erasures import ErasureKind
-from shared.settings import ClickHouseSettings
+from shared.settings import MIB, ClickHouseSettings
 from shared.traces import TRACES, TraceRecord, pack
 from tests.integration.worker.pipeline import Pipeline, open_pipeline
 
@@ -173,7 +173,7 @@ async def test_ids_of_traces_that_nobody_else_judged_go_with_the_person(told: To
 
 
 async def test_dead_letters_with_records_go_too(told: Told) -> None:
-    box = DeadLetterBox(told.pipeline.redis, 100)
+    box = DeadLetterBox(told.pipeline.redis, Size(100, MIB))
     held = Envelope("p", TRACES, b"d" * 16, BEFORE, list(pack(RECORDS[:2])))
     others = Envelope("p", TRACES, b"e" * 16, BEFORE, list(pack(RECORDS[2:4])))
     broken = Envelope("p", TRACES, b"f" * 16, BEFORE, [RawEvent(0, b"\xff ada")])

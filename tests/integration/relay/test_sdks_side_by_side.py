@@ -19,8 +19,8 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from services.standalone.process import free_port
+from tests.support import npm
 from tests.support.door_stack import LEGACY, PUBLIC, Stack, running_stack
-from tests.support.npm import installed
 from tests.support.vendor import Received, Vendor, running_vendor
 
 pytestmark = [pytest.mark.integration, pytest.mark.sdk]
@@ -176,7 +176,7 @@ async def test_lunary_for_python(stack: Stack, ports: tuple[int, int], tmp_path:
 
 async def test_lunary_for_node(stack: Stack, ports: tuple[int, int]) -> None:
     command = ["node", "--input-type=module", "--eval", _LUNARY_NODE]
-    home = installed("lunary@1.0.18")
+    home = npm.installed(npm.LUNARY)
     seen = await _side_by_side(stack, ports[1], command, home, "LUNARY_API_URL", LUNARY_PUBLIC_KEY=PUBLIC)
     assert "/v1/runs/ingest" in {request.target for request in seen}
     trace = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeee03"
@@ -208,7 +208,7 @@ async def test_langwatch_for_python_sends_spans(
 
 async def test_langwatch_for_node_sends_spans(stack: Stack, ports: tuple[int, int]) -> None:
     command = ["node", "--input-type=module", "--eval", _LANGWATCH_NODE]
-    home = installed("langwatch@0.16.1")
+    home = npm.installed(npm.LANGWATCH)
     await _side_by_side(stack, ports[0], command, home, "LANGWATCH_ENDPOINT", LANGWATCH_API_KEY=LEGACY)
     rows = await asyncio.to_thread(stack.wait_for_events, "source = 'langwatch' AND details['feedback'] = 'poor'", 1)
     assert [(row["vote"], row["comment"]) for row in rows] == [(-1.0, "poor")]

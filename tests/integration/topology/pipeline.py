@@ -19,6 +19,7 @@ from shared.keys import KeyKind
 from shared.keys_admin import KeyAdmin
 from shared.settings import ClickHouseSettings
 from shared.storage import connect
+from tests.support.processes import end
 
 from .conftest import wait_for
 
@@ -107,11 +108,4 @@ def pipeline(
             wait_for(ready, f"{service} to be ready", 60)
         yield made
     finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            try:
-                process.wait(40)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end(running, 40)

@@ -90,7 +90,7 @@ class Pipeline:
         return [consumer["name"].decode() for consumer in found]
 
     async def letters(self) -> list[DeadLetter]:
-        return [letter async for letter in DeadLetterBox(self.redis, 0).all()]
+        return [letter async for letter in DeadLetterBox(self.redis).all()]
 
     async def select(self, query: str) -> list[Any]:
         """Rows as tuples."""
@@ -109,8 +109,10 @@ class Pipeline:
     async def worker(self, **settings: Any) -> AsyncIterator[asyncio.Task[None]]:
         """A worker in this process; on leaving, it drains."""
         stop = asyncio.Event()
+        of_redis = {name: value for name, value in settings.items() if name in RedisSettings.model_fields}
+        redis_settings = self.redis_settings.model_copy(update=of_redis)
         running = asyncio.create_task(
-            work(self.redis_settings, self.database, WorkerSettings.model_validate({**QUICK, **settings}), stop)
+            work(redis_settings, self.database, WorkerSettings.model_validate({**QUICK, **settings}), stop)
         )
         try:
             yield running

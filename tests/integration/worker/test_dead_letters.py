@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import Any
 
 import pytest
 
-from shared.dead_letters import DeadLetter, DeadLetterBox
+from shared.dead_letters import DeadLetter, DeadLetterBox, Size
 from shared.envelope import FIELD, RawEvent
 from shared.errors import StoreUnavailableError
+from shared.settings import MIB
 
 from .events import thumb
 from .pipeline import Pipeline, eventually
@@ -19,8 +21,8 @@ from .test_clickhouse_trouble import marked
 pytestmark = pytest.mark.integration
 
 
-def letter(name: str) -> DeadLetter:
-    return DeadLetter(name, "why", 1, "s", "1-0", None, b"payload")
+def letter(name: str, payload: bytes = b"payload") -> DeadLetter:
+    return DeadLetter(name, "why", 1, "s", "1-0", None, payload)
 
 
 async def test_a_poison_envelope_among_good_ones_becomes_a_dead_letter(pipeline: Pipeline) -> None:
@@ -60,10 +62,13 @@ async def test_an_unknown_source_is_kept_for_a_release_that_knows_it(pipeline: P
     assert sorted(found.reason for found in await pipeline.letters()) == ["no format is called 'newcomer'"] * 2
 
 
-async def test_when_dead_letters_are_full_their_entries_stay_pending_and_others_go_on(pipeline: Pipeline) -> None:
-    await DeadLetterBox(pipeline.redis, 1).put([letter("there already")])
+@pytest.mark.parametrize("bound", [{"dead_letters_capacity": 1}, {"dead_letters_bytes": 1000}])
+async def test_when_dead_letters_are_full_their_entries_stay_pending_and_others_go_on(
+    pipeline: Pipeline, bound: dict[str, int]
+) -> None:
+    await DeadLetterBox(pipeline.redis, Size(1, MIB)).put([letter("there already", bytes(900))])
     await pipeline.append(pipeline.envelope(thumb("a")), pipeline.envelope(b"{}"), pipeline.envelope(thumb("b")))
-    async with pipeline.worker(dead_letters_capacity=1, worker_claim_idle=0.3, worker_max_deliveries=2):
+    async with pipeline.worker(**bound, worker_claim_idle=0.3, worker_max_deliveries=2):
 
         async def others_done() -> bool:
             return await pipeline.stored() == {"a": 1, "b": 1}
@@ -90,7 +95,7 @@ async def test_a_redelivered_dead_letter_is_kept_once(pipeline: Pipeline) -> Non
 
 
 async def test_a_full_box_takes_what_it_holds_already(pipeline: Pipeline) -> None:
-    box = DeadLetterBox(pipeline.redis, 2)
+    box = DeadLetterBox(pipeline.redis, Size(2, MIB))
     await box.put([letter("1"), letter("2")])
     await box.put([letter("2")])
     with pytest.raises(StoreUnavailableError, match="full: 2 letters"):
@@ -98,13 +103,55 @@ async def test_a_full_box_takes_what_it_holds_already(pipeline: Pipeline) -> Non
     assert await box.count() == 2
 
 
+async def test_bytes_are_bounded_as_redis_counts_them_whatever_their_letters_weigh(pipeline: Pipeline) -> None:
+    box = DeadLetterBox(pipeline.redis, Size(100_000, 4 * MIB))
+    kept = 0
+
+    async def fill() -> None:
+        nonlocal kept
+        while True:
+            await box.put([letter(f"{kept}-{n}", os.urandom(400 * (n + 1))) for n in range(20)])
+            kept += 20
+
+    with pytest.raises(StoreUnavailableError, match=f"full: {4 * MIB} bytes"):
+        await fill()
+    size = await box.size()
+    assert size.letters == kept > 800
+    assert 0.9 * 4 * MIB < size.bytes <= 4 * MIB
+    assert size.share_of(Size(100_000, 4 * MIB)) == size.bytes / (4 * MIB)
+    # All or nothing, but what is smaller may fit still, and what is removed makes room.
+    await box.put([letter("small")])
+    await box.remove([f"0-{n}" for n in range(20)])
+    await box.put([letter(f"again-{n}", os.urandom(400 * (n + 1))) for n in range(20)])
+
+
+async def test_a_full_box_takes_a_letter_in_place_of_one_that_was_longer(pipeline: Pipeline) -> None:
+    box = DeadLetterBox(pipeline.redis, Size(10, 10_000))
+    await box.put([letter("1", bytes(9000))])
+    with pytest.raises(StoreUnavailableError):
+        await box.put([letter("1", bytes(20_000))])
+    await box.put([letter("1", bytes(8000))])
+    assert (await box.size()).letters == 1
+
+
+async def test_many_workers_stay_within_the_room_together(pipeline: Pipeline) -> None:
+    async def fill(name: int) -> None:
+        box = DeadLetterBox(pipeline.redis, Size(50, MIB))
+        for n in range(20):
+            with contextlib.suppress(StoreUnavailableError):
+                await box.put([letter(f"{name}-{n}-{m}") for m in range(3)])
+
+    await asyncio.gather(*map(fill, range(10)))
+    assert await DeadLetterBox(pipeline.redis).count() == 48
+
+
 async def test_an_empty_put_does_nothing(pipeline: Pipeline) -> None:
-    await DeadLetterBox(pipeline.redis, 2).put([])
-    assert await DeadLetterBox(pipeline.redis, 2).count() == 0
+    await DeadLetterBox(pipeline.redis, Size(2, MIB)).put([])
+    assert await DeadLetterBox(pipeline.redis, Size(2, MIB)).count() == 0
 
 
 async def test_a_letter_that_cannot_be_read_does_not_hide_the_others(pipeline: Pipeline) -> None:
-    box = DeadLetterBox(pipeline.redis, 10)
+    box = DeadLetterBox(pipeline.redis, Size(10, MIB))
     await box.put([letter("whole")])
     await pipeline.redis.hset("plaudit:{dead-letters}", "broken", os.urandom(8))
     assert [found.id for found in await pipeline.letters()] == ["whole"]

@@ -16,6 +16,8 @@ from services.worker.entries import Holdings
 from services.worker.read_size import ReadSize
 from services.worker.recovery import Claimed, Membership, Recovery
 from services.worker.suspects import KEY as SUSPECTS
+from shared.dead_letters import DeadLetter, DeadLetterBox, Size
+from shared.settings import MIB
 from shared.streams import ensure_group
 
 from .events import thumb
@@ -191,6 +193,33 @@ async def test_only_what_killed_two_workers_alone_becomes_a_dead_letter(pipeline
     assert await pipeline.stored() == {"killed one": 1}
     (letter,) = await pipeline.letters()
     assert letter.reason == "killed the worker that held it alone, 10 deliveries in all"
+    assert await pipeline.redis.hlen(SUSPECTS) == 0
+
+
+async def test_what_killed_two_workers_is_not_tried_again_while_there_is_no_room_for_its_letter(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await DeadLetterBox(pipeline.redis, Size(1, MIB)).put([DeadLetter("first", "why", 1, "s", "1-0", None)])
+    await pipeline.append(pipeline.envelope(thumb("killer")))
+    await leave_behind(pipeline, "killed", deliveries=9)
+    entries: Any = await pipeline.redis.xrange(pipeline.stream)
+    ((entry_id, _),) = entries
+    await pipeline.redis.hset(SUSPECTS, f"{pipeline.stream}:{entry_id.decode()}", "2")
+    async with pipeline.worker(dead_letters_capacity=1, worker_claim_idle=0.3):
+        shown = ""
+
+        async def refused_twice() -> bool:
+            nonlocal shown
+            shown += capsys.readouterr().out
+            return shown.count("dead_letters_not_kept") >= 2
+
+        await eventually(refused_twice)
+        assert "entry_tried_alone" not in shown
+        assert await pipeline.stored() == {}
+        await DeadLetterBox(pipeline.redis).remove(["first"])
+        await pipeline.until_empty()
+    (letter,) = await pipeline.letters()
+    assert letter.reason.startswith("killed the worker that held it alone")
     assert await pipeline.redis.hlen(SUSPECTS) == 0
 
 

@@ -87,6 +87,35 @@ async def test_sigterm_while_clickhouse_is_down_ends_in_time_and_leaves_all_pend
     assert len(await pipeline.stored()) == 10
 
 
+@pytest.mark.parametrize("hanging", ["clickhouse", "valkey"])
+async def test_sigterm_while_a_server_hangs_ends_in_time_and_loses_and_doubles_nothing(
+    pipeline: Pipeline, request: pytest.FixtureRequest, tmp_path: Path, hanging: str
+) -> None:
+    server: EmbeddedServer = request.getfixturevalue(hanging)
+    await pipeline.append(pipeline.envelope(thumb("before")))
+    # Its limits on one answer (60 s and 5 s) are longer than what it has to end.
+    with pipeline.worker_process(tmp_path / "log", worker_drain_timeout=1, worker_batch_age=0.5) as worker:
+        await pipeline.until_empty()
+        if hanging == "clickhouse":
+            server.pause()
+        await pipeline.append(*(pipeline.envelope(thumb(f"t{n}")) for n in range(10)))
+        await pipeline.until_pending(10)
+        if hanging == "valkey":
+            server.pause()
+        else:
+            await asyncio.sleep(1)
+        asked = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert await worker.exit_status() == 0
+        assert time.monotonic() - asked < 4
+        assert "drain_timeout" in worker.log.read_text()
+    server.resume()
+    assert (await pipeline.log()).pending == 10
+    async with pipeline.worker():
+        await pipeline.until_empty()
+    assert await pipeline.stored() == {"before": 1, **{f"t{n}": 1 for n in range(10)}}
+
+
 async def test_what_is_in_hand_is_inserted_even_if_redis_has_lost_everything(pipeline: Pipeline) -> None:
     async with pipeline.worker(worker_batch_age=60):
         await pipeline.append(*(pipeline.envelope(thumb(f"t{n}")) for n in range(10)))

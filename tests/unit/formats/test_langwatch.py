@@ -62,7 +62,13 @@ def test_the_comment_is_the_feedback_detail(details: dict[str, str | None], comm
 def test_user_and_conversation_are_taken_from_fields_that_the_vendor_ignores() -> None:
     event = _normalized(_thumb(user_id="u", thread_id="th", customer_id="c"))
     assert (event.user_id, event.thread_id) == ("u", "th")
-    assert _normalized(_thumb(user_id=5, customer_id="c", thread_id=[])).user_id == "c"
+
+
+@pytest.mark.parametrize("nobody", [None, "", 5, True, [], {"a": 1}])
+def test_the_vendor_passes_over_user_and_conversation_whatever_they_are_and_nobody_is_named_by_it(nobody: Any) -> None:
+    event = _normalized(_thumb(user_id=nobody, customer_id=nobody, thread_id=nobody))
+    assert (event.user_id, event.thread_id) == (None, None)
+    assert _normalized(_thumb(user_id=nobody, customer_id="c")).user_id == "c"
 
 
 def test_an_event_id_identifies_whatever_the_time() -> None:

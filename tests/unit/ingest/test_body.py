@@ -7,18 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from services.ingest_api.body import BodyReader, inflate
 from services.ingest_api.replies import (
     BROKEN_ENCODING,
     TOO_LARGE,
     TOO_SLOW,
+    UNAVAILABLE,
     UNKNOWN_ENCODING,
     ClientGoneError,
     Message,
     Receive,
     RefusedError,
 )
+from shared.settings import MIB, IngestSettings
 
 
 def _receive(*chunks: bytes, gone: bool = False) -> Receive:
@@ -37,7 +40,7 @@ def _receive(*chunks: bytes, gone: bool = False) -> Receive:
 
 
 def _reader(clock: Callable[[], float] = lambda: 0.0) -> BodyReader:
-    return BodyReader(30, clock)
+    return BodyReader(30, clock, room=100_000, retry_after=2)
 
 
 @pytest.mark.parametrize("chunks", [(b"",), (b"abc",), (b"a", b"", b"bc")])
@@ -164,3 +167,30 @@ def test_a_bomb_is_stopped_at_the_limit() -> None:
         with pytest.raises(RefusedError):
             inflate(gzip.compress(b"\0" * 10_000_000), b"gzip", 1000)
     assert Counting.allowed == [1001]
+
+
+async def test_bodies_are_bounded_together_until_their_requests_are_answered() -> None:
+    reader, answered = _reader(), asyncio.Event()
+
+    async def request(*chunks: int) -> int:
+        body = await reader.read(_receive(*[b"x" * size for size in chunks]), 1_000_000)
+        await answered.wait()
+        return len(body)
+
+    held = [asyncio.create_task(request(20_000, 20_000)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(RefusedError) as refusal:
+        await asyncio.create_task(request(15_000, 15_000))
+    assert (refusal.value.code, refusal.value.retry_after, refusal.value.close) == (UNAVAILABLE, 2, True)
+    # What is small, or came in one piece and so was in memory before anyone could ask.
+    small = [asyncio.create_task(request(*chunks)) for chunks in ((8_000, 8_000), (90_000,))]
+    await asyncio.sleep(0)
+    answered.set()
+    assert await asyncio.gather(*held, *small) == [40_000, 40_000, 16_000, 90_000]
+    assert await asyncio.create_task(request(50_000, 50_000)) == 100_000
+
+
+def test_there_is_always_room_for_the_largest_body_that_is_taken() -> None:
+    with pytest.raises(ValidationError, match="PLAUDIT_INGEST_BODIES_BYTES"):
+        IngestSettings.model_validate({"ingest_bodies_bytes": 20 * MIB - 1})
+    assert IngestSettings.model_validate({"ingest_bodies_bytes": 20 * MIB}).ingest_bodies_bytes == 20 * MIB

@@ -36,8 +36,10 @@ class Clockwork:
 
     def __init__(self) -> None:
         self._tick = asyncio.Event()
+        self.asleep = asyncio.Event()
 
     async def sleep(self, _: float) -> None:
+        self.asleep.set()
         await self._tick.wait()
         self._tick.clear()
 
@@ -52,6 +54,7 @@ async def running(
     spool, clockwork = Spool(folder, capacity=capacity), Clockwork()
     appender = SpoolingAppender(log, spool, IngestMetrics(), sleep=clockwork.sleep)
     task = asyncio.create_task(appender.run())
+    await clockwork.asleep.wait()
     try:
         yield appender, clockwork
     finally:
@@ -102,6 +105,25 @@ async def test_a_crash_during_the_outage_leaves_the_requests_to_the_next_process
     log.away = False
     async with running(log, tmp_path):
         await until(lambda: log.taken == [request(7)])
+
+
+async def test_a_disk_that_cannot_be_read_is_tried_again_and_the_intake_goes_on(tmp_path: Path) -> None:
+    log = Log()
+    log.away = True
+    async with running(log, tmp_path / "spool") as (appender, clockwork):
+        await appender.append(request(1))
+        (segment,) = tmp_path.rglob("*.spool")
+        segment.rename(tmp_path / "meanwhile")
+        segment.mkdir()
+        log.away = False
+        for number in (2, 3):
+            clockwork.tick()
+            await appender.append(request(number))
+        assert log.taken == []
+        segment.rmdir()
+        (tmp_path / "meanwhile").rename(segment)
+        clockwork.tick()
+        await until(lambda: len(log.taken) == 3)
 
 
 async def test_a_full_spool_refuses_the_request(tmp_path: Path) -> None:

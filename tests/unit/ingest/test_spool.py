@@ -55,6 +55,17 @@ def test_a_torn_tail_is_ignored_and_what_precedes_it_is_not(tmp_path: Path) -> N
         assert [list(record) for record in read(segment)] == [[b"whole"]]
 
 
+def test_zeros_at_the_end_as_a_power_failure_leaves_them_are_ignored(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, capacity=MIB)
+    spool.append([[b"whole"]])
+    segment = spool.oldest()
+    assert segment
+    whole = segment.read_bytes()
+    for zeros in (1, 7, 8, 9, 4096):
+        segment.write_bytes(whole + bytes(zeros))
+        assert [list(record) for record in read(segment)] == [[b"whole"]]
+
+
 def test_a_damaged_record_is_never_replayed(tmp_path: Path) -> None:
     spool = Spool(tmp_path, capacity=MIB)
     spool.append([[b"good"], [b"rotten"]])

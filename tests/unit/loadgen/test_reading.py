@@ -59,6 +59,8 @@ def test_langwatch_user_is_user_id_or_customer_id_when_a_text() -> None:
     assert langwatch(customer_id="c").user_id == "c"
     assert langwatch(user_id="u", customer_id="c").user_id == "u"
     assert langwatch(user_id=5, thread_id=None).user_id is None
+    assert langwatch(user_id="", customer_id="c").user_id == "c"
+    assert (langwatch(customer_id="", thread_id="").user_id, langwatch(thread_id="").thread_id) == (None, None)
 
 
 @pytest.mark.parametrize(("thumb", "vote"), [("up", 1.0), ("down", -1.0), (None, 0.0), ("sideways", None)])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ def test_only_https_has_certificates_checked() -> None:
 def test_an_upstream_is_no_more_than_a_place(url: str) -> None:
     with pytest.raises(ValidationError):
         RelaySettings.model_validate({"lunary_upstream": url})
+
+
+def test_a_file_of_authorities_that_holds_none_is_refused_at_the_start(tmp_path: Path) -> None:
+    for name in ("nowhere.pem", "empty.pem"):
+        (tmp_path / "empty.pem").touch()
+        with pytest.raises(ValidationError, match=r"no certificates can be read from .*\.pem"):
+            RelaySettings.model_validate({"relay_ca_file": tmp_path / name})
 
 
 def test_headers_between_neighbours_are_dropped_those_that_connection_names_too() -> None:

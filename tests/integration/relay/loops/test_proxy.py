@@ -5,69 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-import socket
 import time
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import uvicorn
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from pydantic_core import Url
 
-from services.ingest_api.langwatch import langwatch_error
-from services.ingest_api.relay.proxy import Proxy, ProxyLimits
-from services.ingest_api.relay.upstream import upstream
-from services.ingest_api.replies import Receive, Scope, Send
-from shared.telemetry import RelayMetrics
 from tests.support.vendor import close_in_the_middle, close_without_answer, running_vendor, slow, status
 
+from .rigs import PROXYING, fronting
+
 pytestmark = pytest.mark.integration
-
-_LIMITS = ProxyLimits(connections=5, body=2_000_000, connect_timeout=1.0, timeout=1.0)
-
-
-class Front:
-    def __init__(self, url: str, port: int, registry: CollectorRegistry) -> None:
-        self.url = url
-        self.port = port
-        self.registry = registry
-
-    def count(self, status: str) -> float:
-        labels = {"source": "langwatch", "status": status}
-        return self.registry.get_sample_value("plaudit_proxy_requests_total", labels) or 0
-
-
-@contextlib.asynccontextmanager
-async def fronting(to: str, limits: ProxyLimits = _LIMITS) -> AsyncIterator[Front]:
-    registry = CollectorRegistry()
-    proxy = Proxy(
-        "langwatch",
-        upstream(Url(to)),
-        limits,
-        RelayMetrics(registry),
-        lambda _scope, code, message: langwatch_error(code, message),
-        forwarded_for=True,
-    )
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await proxy(scope, receive, send)
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, server_header=False))
-    duty = asyncio.create_task(proxy.run())
-    serving = asyncio.create_task(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield Front(f"http://127.0.0.1:{port}", port, registry)
-    finally:
-        server.should_exit = True
-        await serving
-        duty.cancel()
-        await asyncio.gather(duty, return_exceptions=True)
 
 
 async def test_request_and_answer_pass_unchanged_but_for_what_is_between_neighbours() -> None:
@@ -227,7 +176,7 @@ async def test_too_many_at_once_are_told_so() -> None:
 
 
 async def test_a_client_that_leaves_frees_its_connection() -> None:
-    async with running_vendor() as vendor, fronting(vendor.url, _LIMITS._replace(timeout=30)) as front:
+    async with running_vendor() as vendor, fronting(vendor.url, PROXYING._replace(timeout=30)) as front:
         vendor.behave = slow(20)
         for _ in range(5):
             _, writer = await asyncio.open_connection("127.0.0.1", front.port)

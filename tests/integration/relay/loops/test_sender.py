@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-from prometheus_client import CollectorRegistry
-from pydantic_core import Url
 
-from services.ingest_api.relay.breaker import Breaker
-from services.ingest_api.relay.sender import Sender, SendLimits
-from services.ingest_api.relay.upstream import upstream
 from services.standalone.process import free_port
-from shared.telemetry import RelayMetrics
 from tests.support.vendor import (
     accept,
     close_in_the_middle,
@@ -26,57 +17,9 @@ from tests.support.vendor import (
     status,
 )
 
+from .rigs import SENDING, relaying
+
 pytestmark = pytest.mark.integration
-
-_LIMITS = SendLimits(
-    lanes=4, tries=4, timeout=2.0, connect_timeout=1.0, idle=3.0, retry_base=0.02, retry_cap=0.1, drain=2.0
-)
-_HEADERS = [(b"authorization", b"Bearer secret"), (b"x-odd", b"\xff\xfe"), (b"content-type", b"application/json")]
-
-
-class Relay:
-    def __init__(self, sender: Sender, registry: CollectorRegistry) -> None:
-        self.sender = sender
-        self.registry = registry
-
-    def offer(self, body: bytes = b"{}") -> None:
-        self.sender.offer("POST", b"/v1/runs/ingest?x=1&y=%20", _HEADERS, body)
-
-    def dropped(self, reason: str) -> float:
-        labels = {"source": "lunary", "reason": reason}
-        return self.registry.get_sample_value("plaudit_relay_dropped_total", labels) or 0
-
-    async def settled(self, seconds: float = 10) -> None:
-        async with asyncio.timeout(seconds):
-            while self.sender.state.queued:
-                await asyncio.sleep(0.005)
-
-
-@contextlib.asynccontextmanager
-async def relaying(
-    url: str, limits: SendLimits = _LIMITS, *, failures: int = 1000, queue_bytes: int = 10_000_000, age: float = 60.0
-) -> AsyncIterator[Relay]:
-    registry = CollectorRegistry()
-    breaker = Breaker(failures, 0.05, 0.2, clock=time.monotonic, random=random.Random(1))
-    sender = Sender(
-        "lunary",
-        upstream(Url(url)),
-        limits,
-        breaker,
-        RelayMetrics(registry),
-        queue_bytes=queue_bytes,
-        queue_age=age,
-        clock=time.monotonic,
-        random=random.Random(1),
-    )
-    task = asyncio.create_task(sender.run())
-    await asyncio.sleep(0)
-    try:
-        yield Relay(sender, registry)
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_a_request_arrives_byte_for_byte_with_the_credentials_of_its_client() -> None:
@@ -131,7 +74,7 @@ async def test_tries_are_bounded() -> None:
         vendor.behave = status(429)
         relay.offer()
         await relay.settled()
-        assert len(vendor.received) == _LIMITS.tries
+        assert len(vendor.received) == SENDING.tries
         assert relay.dropped("refused") == 1
 
 
@@ -166,7 +109,7 @@ async def test_a_failing_vendor_loses_each_request_once_and_no_more() -> None:
 
 
 async def test_a_slow_vendor_costs_its_time_limit_and_then_the_request() -> None:
-    async with running_vendor() as vendor, relaying(vendor.url, _LIMITS._replace(timeout=0.1)) as relay:
+    async with running_vendor() as vendor, relaying(vendor.url, SENDING._replace(timeout=0.1)) as relay:
         vendor.behave = slow(5)
         relay.offer()
         await relay.settled(2)
@@ -191,7 +134,7 @@ async def test_offering_to_a_vendor_that_does_not_answer_is_bounded_in_bytes_and
 
 async def test_a_vendor_that_is_away_is_left_alone_and_gets_everything_when_it_is_back() -> None:
     port = free_port()
-    async with relaying(f"http://127.0.0.1:{port}", _LIMITS._replace(tries=50), failures=3) as relay:
+    async with relaying(f"http://127.0.0.1:{port}", SENDING._replace(tries=50), failures=3) as relay:
         for number in range(20):
             relay.offer(b"%d" % number)
         async with asyncio.timeout(5):
@@ -235,7 +178,7 @@ async def test_what_waits_is_sent_when_the_process_ends_and_what_cannot_be_is_co
             for _ in range(50):
                 relay.offer()
         assert len(vendor.received) == 50
-        async with relaying(vendor.url, _LIMITS._replace(drain=0.2)) as relay:
+        async with relaying(vendor.url, SENDING._replace(drain=0.2)) as relay:
             vendor.behave = slow(30)
             for _ in range(50):
                 relay.offer()
@@ -243,7 +186,7 @@ async def test_what_waits_is_sent_when_the_process_ends_and_what_cannot_be_is_co
 
 
 async def test_a_connection_that_was_idle_for_too_long_is_not_used_again() -> None:
-    async with running_vendor() as vendor, relaying(vendor.url, _LIMITS._replace(lanes=1, idle=0.05)) as relay:
+    async with running_vendor() as vendor, relaying(vendor.url, SENDING._replace(lanes=1, idle=0.05)) as relay:
         for pause in (0.0, 0.1, 0.0):
             relay.offer()
             await relay.settled()
