@@ -53,10 +53,15 @@ async def test_with_clickhouse_away_the_page_says_so_and_comes_back_by_itself(
         await expect(page.locator(".hero-figure")).to_have_text("45.0\u202f%")
         await expect(page.locator("#answers")).to_have_class("grid stale")
         await expect(page.locator("#pipeline")).to_have_attribute("data-state", "bad", timeout=30_000)
+        late = await open_page("/", key=seeded.lively_key)
+        await expect(late.locator("#notices")).to_contain_text("ClickHouse is away", timeout=30_000)
     finally:
         clickhouse.restart()
     await page.get_by_role("button", name="Try again now").click()
     await expect(page.locator("#notices")).to_be_empty(timeout=30_000)
+    # Whoever came meanwhile sees all that is there, too, what came in live included.
+    await expect(late.locator("#tail-list li").nth(14)).to_be_visible(timeout=30_000)
+    await expect(late.locator("#pipeline")).to_have_attribute("data-state", "good")
     await page.go_back()
     await expect(page.locator(".hero-figure")).to_have_text("45.0\u202f%")
     await expect(page.locator("#answers")).to_have_class("grid", timeout=30_000)

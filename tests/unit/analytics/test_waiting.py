@@ -94,6 +94,9 @@ async def test_a_query_says_that_it_only_reads_and_what_it_may_take() -> None:
             told.update(settings)
             raise OSError("enough")
 
+        async def close(self) -> None:
+            told["left"] = True
+
     async def connect() -> Any:
         return Listening()
 
@@ -101,5 +104,6 @@ async def test_a_query_says_that_it_only_reads_and_what_it_may_take() -> None:
         await Warehouse(connect, concurrency=1, timeout=7.0, memory=123).rows("SELECT 1", {})
     assert refused.value.code == "clickhouse_unavailable"
     assert told["readonly"] == 2
+    assert told["left"], "the next query goes to whichever server answers"
     assert told["cancel_http_readonly_queries_on_client_close"] == 1
     assert (told["max_execution_time"], told["max_memory_usage"]) == (7.0, 123)

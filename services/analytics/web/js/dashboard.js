@@ -71,6 +71,7 @@ export class Dashboard {
     if (document.visibilityState === "hidden") return;
     this.#now = Date.now();
     this.#update(this.store.state, true);
+    this.pipeline.refresh();
     this.#schedule(REFRESH_MILLISECONDS);
   }
 

@@ -33,6 +33,11 @@ export class PipelineView {
     this.line.hidden = true;
   }
 
+  /** Asks at once, since everything else on the page is asked again. */
+  refresh() {
+    if (this.#timer !== null) this.#ask();
+  }
+
   async #ask() {
     if (document.visibilityState === "hidden") return;
     this.#asked?.abort();

@@ -19,6 +19,7 @@ export class TailView {
   #waiting = [];
   #missed = 0;
   #retry = null;
+  #begun = false;
   #shown = new Set();
 
   constructor({ store, troubles }) {
@@ -36,8 +37,13 @@ export class TailView {
 
   update(state) {
     const address = api.tailAddress(scope(state));
-    if (address === this.#address) return;
+    if (address === this.#address) {
+      // While ClickHouse was away there was nothing to begin with.
+      if (!this.#begun) this.#begin(state);
+      return;
+    }
     this.#address = address;
+    this.#begun = false;
     this.#waiting = [];
     this.#missed = 0;
     replace(this.list);
@@ -58,6 +64,7 @@ export class TailView {
     this.loading.load(
       (signal) => api.events(parameters, signal),
       ({ events }) => {
+        this.#begun = true;
         for (const event of events) if (!this.#shown.has(delivery(event))) this.list.append(this.#item(event));
       },
     );
