@@ -140,7 +140,7 @@ class _TracedBatch:
         for entry, envelope, span in self._traced:
             if envelope.work_id in done and not envelope.replayed:
                 span.add_event("redelivered")
-            elif unstorable[_place(entry)] < len(envelope.events):
+            elif prepared.rows and unstorable[_place(entry)] < len(envelope.events):
                 name = f"INSERT {EVENTS_TABLE}"
                 self._inserts.append(
                     self._tracer.start_span(name, set_span_in_context(span), SpanKind.CLIENT, attributes)

@@ -15,7 +15,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
-from opentelemetry.util import re
 
 from shared.telemetry import SpanMetrics
 from shared.version import version
@@ -73,7 +72,7 @@ def build_tracing(
     """Connects to nothing: the collector may come up later, or never."""
     metrics, words = SpanMetrics(registry), LastWords()
     # Of headers that it cannot read the library logs the whole, credentials included; the settings have looked at them.
-    logging.getLogger(re.__name__).disabled = True
+    logging.getLogger("opentelemetry.util.re").disabled = True
     speaker = logging.getLogger(trace_exporter.__name__)
     speaker.addHandler(words)
     speaker.propagate = False
