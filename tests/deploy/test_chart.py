@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .tools import DEPLOY, ROOT
+from .tools import DEPLOY, ROOT, known_variables
 
 CHART = DEPLOY / "helm" / "plaudit"
 VALUE_SETS = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -133,19 +133,8 @@ def test_each_service_has_its_own_user_where_privileges_are_separated() -> None:
 
 
 def test_every_setting_is_one_that_a_service_knows(manifests: list[Manifest]) -> None:
-    from opentelemetry.sdk import environment_variables
-    from pydantic_settings import BaseSettings
-
-    from shared import settings
-
-    known = {name for name in vars(environment_variables) if name.startswith("OTEL_")} | {
-        f"{group.model_config.get('env_prefix', '')}{field.upper()}"
-        for group in vars(settings).values()
-        if isinstance(group, type) and issubclass(group, BaseSettings)
-        for field in group.model_fields
-    }
     told = {item["name"] for pod in pods(manifests) for c in pod["spec"]["containers"] for item in c["env"]}
-    assert told <= known
+    assert told <= known_variables()
 
 
 def test_a_pod_has_longer_to_end_than_its_service_takes() -> None:
