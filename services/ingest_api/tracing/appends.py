@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from msgspec.structs import replace
 from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span, use_span
@@ -24,11 +24,13 @@ class TracedAppender:
         self._tracer = tracer
         self._destination = destination
 
-    async def append(self, envelopes: Sequence[Envelope]) -> None:
+    def append(self, envelopes: Sequence[Envelope]) -> Awaitable[None]:
         """See Appender."""
         if not get_current_span().is_recording():
-            await self._appender.append(envelopes)
-            return
+            return self._appender.append(envelopes)
+        return self._traced(envelopes)
+
+    async def _traced(self, envelopes: Sequence[Envelope]) -> None:
         span = self._span(envelopes)
         try:
             traceparent = write(span)

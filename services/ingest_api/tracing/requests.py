@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Tracer, use_span
 
-from services.ingest_api.replies import Header, Message, Receive, Scope, Send
+from services.ingest_api.replies import AT_ONCE, Header, Message, Receive, Reply, ReplyAtOnce, Scope, Send
 from shared.tracing.tracing import failed
 
 Face = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -26,12 +26,11 @@ class TracedFace:
         self._tracer = tracer
         self._sample = sample
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         context = self._sample(scope["headers"])
         if context is None:
-            await self._face(scope, receive, send)
-        else:
-            await self._traced(context, scope, receive, send)
+            return self._face(scope, receive, send)
+        return self._traced(context, scope, receive, send)
 
     async def _traced(self, context: Context, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -45,14 +44,25 @@ class TracedFace:
         }
         span = self._tracer.start_span(f"{method} {self._route}", context, SpanKind.SERVER, attributes)
 
+        def answered(status: int) -> None:
+            span.set_attribute("http.response.status_code", status)
+            if status >= 500:
+                failed(span, str(status))
+
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
-                span.set_attribute("http.response.status_code", status)
-                if status >= 500:
-                    failed(span, str(status))
+                answered(message["status"])
             await send(message)
 
+        extensions = scope.get("extensions") or {}
+        at_once: ReplyAtOnce | None = extensions.get(AT_ONCE)
+
+        def at_once_and_watched(scope: Scope, answer: Reply) -> bool:
+            answered(answer.status)
+            return at_once is not None and at_once(scope, answer)
+
+        if at_once is not None:
+            extensions[AT_ONCE] = at_once_and_watched
         try:
             with use_span(span, record_exception=False, set_status_on_exception=False):
                 await self._face(scope, receive, watched)

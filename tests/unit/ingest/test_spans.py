@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, get_current_span
 
 from services.ingest_api.outage import SpoolingAppender
-from services.ingest_api.replies import Header, Message, Receive, Scope, Send
+from services.ingest_api.replies import AT_ONCE, Header, Message, Receive, Scope, Send, json_reply, send_reply
 from services.ingest_api.spool import Spool
 from services.ingest_api.tracing.appends import TracedAppender, note
 from services.ingest_api.tracing.requests import Face, TracedFace
@@ -40,7 +41,9 @@ def answering(status: int) -> Face:
     return face
 
 
-async def serve(kept: Kept, face: Face, begin: Context | None, path: str = "/v1/runs/run/feedback") -> list[Message]:
+async def serve(
+    kept: Kept, face: Face, begin: Context | None, path: str = "/v1/runs/run/feedback", **more: Any
+) -> list[Message]:
     """What was sent."""
     sent: list[Message] = []
 
@@ -53,7 +56,7 @@ async def serve(kept: Kept, face: Face, begin: Context | None, path: str = "/v1/
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await TracedFace(face, ROUTE, kept.tracer, sample)({**REQUEST, "path": path}, receive, send)
+    await TracedFace(face, ROUTE, kept.tracer, sample)({**REQUEST, "path": path, **more}, receive, send)
     return sent
 
 
@@ -103,6 +106,20 @@ async def test_it_is_a_child_of_the_senders_span() -> None:
         "00f067aa0ba902b7",
     )
     assert context(span).trace_id == span.parent.trace_id
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_an_answer_that_the_server_sends_at_once_is_told_too(taken: bool) -> None:
+    kept, sent = Kept(), []
+    extension: dict[str, Any] = {AT_ONCE: lambda _scope, answer: sent.append(answer.status) or taken}
+
+    async def face(scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_reply(scope, send, json_reply(503, {}))
+
+    messages = await serve(kept, face, Context(), extensions=extension)
+    span = kept.only(f"GET {ROUTE}")
+    assert (told(span)["http.response.status_code"], told(span)["error.type"]) == (503, "503")
+    assert (sent, len(messages)) == ([503], 0 if taken else 2)
 
 
 @pytest.mark.parametrize(("status", "failed"), [(200, False), (401, False), (429, False), (500, True), (503, True)])
