@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 from msgspec.structs import replace
-from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span, use_span
+from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 
 from services.ingest_api.publisher import Appender
 from shared.envelope import Envelope
 from shared.errors import StoreUnavailableError
 from shared.tracing.context import write
 from shared.tracing.tracing import failed
+
+from .current import span_at_hand
 
 
 class TracedAppender:
@@ -26,16 +28,17 @@ class TracedAppender:
 
     def append(self, envelopes: Sequence[Envelope]) -> Awaitable[None]:
         """See Appender."""
-        if not get_current_span().is_recording():
+        around = span_at_hand.get()
+        if around is None:
             return self._appender.append(envelopes)
-        return self._traced(envelopes)
+        return self._traced(around, envelopes)
 
-    async def _traced(self, envelopes: Sequence[Envelope]) -> None:
-        span = self._span(envelopes)
+    async def _traced(self, around: Span, envelopes: Sequence[Envelope]) -> None:
+        span = self._span(around, envelopes)
+        before = span_at_hand.set(span)
         try:
             traceparent = write(span)
-            with use_span(span, record_exception=False, set_status_on_exception=False):
-                await self._appender.append([replace(envelope, traceparent=traceparent) for envelope in envelopes])
+            await self._appender.append([replace(envelope, traceparent=traceparent) for envelope in envelopes])
         except StoreUnavailableError as error:
             failed(span, type(error).__qualname__, str(error))
             raise
@@ -43,9 +46,10 @@ class TracedAppender:
             failed(span, type(error).__qualname__)
             raise
         finally:
+            span_at_hand.reset(before)
             span.end()
 
-    def _span(self, envelopes: Sequence[Envelope]) -> Span:
+    def _span(self, around: Span, envelopes: Sequence[Envelope]) -> Span:
         first = envelopes[0]
         attributes: dict[str, str | int] = {
             "messaging.system": "redis",
@@ -58,9 +62,5 @@ class TracedAppender:
         }
         if len(envelopes) > 1:
             attributes["messaging.batch.message_count"] = len(envelopes)
-        return self._tracer.start_span(f"send {self._destination}", None, SpanKind.PRODUCER, attributes)
-
-
-def note(event: str) -> None:
-    """Adds an event to the span at hand, if there is one."""
-    get_current_span().add_event(event)
+        parent = set_span_in_context(around)
+        return self._tracer.start_span(f"send {self._destination}", parent, SpanKind.PRODUCER, attributes)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Tracer, use_span
+from opentelemetry.trace import SpanKind, Tracer
 
 from services.ingest_api.replies import AT_ONCE, Header, Message, Receive, Reply, ReplyAtOnce, Scope, Send
 from shared.tracing.tracing import failed
 
+from .current import span_at_hand
+
 Face = Callable[[Scope, Receive, Send], Awaitable[None]]
-Sample = Callable[[Iterable[Header]], Context | None]
+Sample = Callable[[Sequence[Header]], Context | None]
 
 _PATH_SHOWN = 256
 """Characters: the id of a run in it is whatever a client took for one."""
@@ -63,12 +65,13 @@ class TracedFace:
 
         if at_once is not None:
             extensions[AT_ONCE] = at_once_and_watched
+        before = span_at_hand.set(span)
         try:
-            with use_span(span, record_exception=False, set_status_on_exception=False):
-                await self._face(scope, receive, watched)
+            await self._face(scope, receive, watched)
         except BaseException as error:
             # By its name alone: what it says may quote the request.
             failed(span, type(error).__qualname__)
             raise
         finally:
+            span_at_hand.reset(before)
             span.end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from opentelemetry.context import Context
 
@@ -49,9 +49,15 @@ class Sampler:
         self._forced = forced
         self._random = random
 
-    def __call__(self, headers: Iterable[Header]) -> Context | None:
+    def __call__(self, headers: Sequence[Header]) -> Context | None:
         """Where the span of a request begins; None if it is not traced."""
-        sent = [value for name, value in headers if name == b"traceparent"]
+        # A loop and no more than that: every request pays for it.
+        for name, _ in headers:
+            if name == b"traceparent":
+                return self._follow([value for name, value in headers if name == b"traceparent"])
+        return _ROOT if self._random.random() < self._share else None
+
+    def _follow(self, sent: Sequence[bytes]) -> Context | None:
         # The standard has one header; of several nobody knows which is right.
         begun = read(sent[0]) if len(sent) == 1 else None
         if begun is not None and self._parent_based:

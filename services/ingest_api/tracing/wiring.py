@@ -8,7 +8,8 @@ from collections.abc import Callable
 from services.ingest_api.publisher import Appender
 from shared.tracing.tracing import Tracing
 
-from .appends import TracedAppender, note
+from .appends import TracedAppender
+from .current import note
 from .requests import Face, TracedFace
 from .sampling import Allowance, Sampler
 

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace import Span, SpanKind
 
 from services.ingest_api.outage import SpoolingAppender
-from services.ingest_api.replies import AT_ONCE, Header, Message, Receive, Scope, Send, json_reply, send_reply
+from services.ingest_api.replies import AT_ONCE, Header, Message, Receive, Reply, Scope, Send, json_reply, send_reply
 from services.ingest_api.spool import Spool
-from services.ingest_api.tracing.appends import TracedAppender, note
+from services.ingest_api.tracing.appends import TracedAppender
+from services.ingest_api.tracing.current import note, span_at_hand
 from services.ingest_api.tracing.requests import Face, TracedFace
 from shared.envelope import Envelope, RawEvent
 from shared.errors import StoreUnavailableError
@@ -47,7 +49,7 @@ async def serve(
     """What was sent."""
     sent: list[Message] = []
 
-    def sample(_headers: Iterable[Header]) -> Context | None:
+    def sample(_headers: Sequence[Header]) -> Context | None:
         return begin
 
     async def receive() -> Message:
@@ -65,7 +67,7 @@ async def test_a_request_that_is_not_traced_is_served_as_it_is() -> None:
     seen: list[bool] = []
 
     async def face(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(get_current_span().is_recording())
+        seen.append(span_at_hand.get() is not None)
         await answering(200)(scope, receive, send)
 
     assert len(await serve(kept, face, None)) == 2
@@ -110,13 +112,17 @@ async def test_it_is_a_child_of_the_senders_span() -> None:
 
 @pytest.mark.parametrize("taken", [True, False])
 async def test_an_answer_that_the_server_sends_at_once_is_told_too(taken: bool) -> None:
-    kept, sent = Kept(), []
-    extension: dict[str, Any] = {AT_ONCE: lambda _scope, answer: sent.append(answer.status) or taken}
+    kept = Kept()
+    sent: list[int] = []
+
+    def at_once(_scope: Scope, answer: Reply) -> bool:
+        sent.append(answer.status)
+        return taken
 
     async def face(scope: Scope, _receive: Receive, send: Send) -> None:
         await send_reply(scope, send, json_reply(503, {}))
 
-    messages = await serve(kept, face, Context(), extensions=extension)
+    messages = await serve(kept, face, Context(), extensions={AT_ONCE: at_once})
     span = kept.only(f"GET {ROUTE}")
     assert (told(span)["http.response.status_code"], told(span)["error.type"]) == (503, "503")
     assert (sent, len(messages)) == ([503], 0 if taken else 2)
@@ -149,9 +155,9 @@ async def test_requests_served_at_once_do_not_mix_their_spans() -> None:
     seen: list[tuple[int, int]] = []
 
     async def face(scope: Scope, receive: Receive, send: Send) -> None:
-        before = get_current_span().get_span_context().span_id
+        before = at_hand()
         await gate.wait()
-        seen.append((before, get_current_span().get_span_context().span_id))
+        seen.append((before, at_hand()))
         await answering(200)(scope, receive, send)
 
     requests = [asyncio.create_task(serve(kept, face, Context())) for _ in range(5)]
@@ -161,6 +167,24 @@ async def test_requests_served_at_once_do_not_mix_their_spans() -> None:
     assert all(before == after for before, after in seen)
     assert {before for before, _ in seen} == {context(span).span_id for span in kept.spans}
     assert len({context(span).trace_id for span in kept.spans}) == 5
+
+
+def at_hand() -> int:
+    span = span_at_hand.get()
+    assert span is not None
+    return span.get_span_context().span_id
+
+
+@contextmanager
+def request_span(kept: Kept) -> Iterator[Span]:
+    """The span of a request around what is done inside."""
+    span = kept.tracer.start_span("request")
+    before = span_at_hand.set(span)
+    try:
+        yield span
+    finally:
+        span_at_hand.reset(before)
+        span.end()
 
 
 class Log:
@@ -188,7 +212,7 @@ async def test_what_is_not_traced_is_appended_untouched() -> None:
 
 async def test_all_parts_of_a_traced_request_carry_the_span_of_their_append() -> None:
     kept, log = Kept(), Log()
-    with kept.tracer.start_as_current_span("request") as around:
+    with request_span(kept) as around:
         await TracedAppender(log, kept.tracer, "plaudit:feedback").append(request(3))
     span = kept.only("send plaudit:feedback")
     assert span.kind is SpanKind.PRODUCER
@@ -215,7 +239,7 @@ async def test_all_parts_of_a_traced_request_carry_the_span_of_their_append() ->
 async def test_an_append_that_fails_says_why() -> None:
     kept = Kept()
     appender = TracedAppender(Log(StoreUnavailableError("redis", "away")), kept.tracer, "plaudit:feedback")
-    with kept.tracer.start_as_current_span("request"), pytest.raises(StoreUnavailableError):
+    with request_span(kept), pytest.raises(StoreUnavailableError):
         await appender.append(request())
     span = kept.only("send plaudit:feedback")
     assert told(span)["error.type"] == "StoreUnavailableError"
@@ -232,7 +256,7 @@ async def test_a_request_that_is_spooled_says_so_and_takes_its_trace_along(tmp_p
 
     spooling = SpoolingAppender(log, spool, IngestMetrics(), note=note, sleep=sleep)
     running = asyncio.create_task(spooling.run())
-    with kept.tracer.start_as_current_span("request"):
+    with request_span(kept):
         await TracedAppender(spooling, kept.tracer, "plaudit:feedback").append(request())
     span = kept.only("send plaudit:feedback")
     assert happened(span) == [("spooled", {})]
