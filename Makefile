@@ -50,7 +50,7 @@ bench: $(STAMP)  ## a quarter of an hour: every figure against its ceiling, into
 lock:  ## resolve the dependencies anew; does not touch .venv
 	test -x $(UV) || $(MAKE) setup
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock
-	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o requirements-production.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock --extra otel pyproject.toml -o requirements-production.lock
 	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-build.lock
 
 image:  ## the container image, named plaudit:VERSION and plaudit:latest

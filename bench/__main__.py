@@ -17,7 +17,7 @@ import structlog
 import typer
 from rich.console import Console
 
-from bench import doors, pipeline, relays, workers
+from bench import doors, pipeline, relays, tracing, workers
 from bench.figures import Outcome
 from bench.table import RESULTS, Report
 
@@ -38,7 +38,11 @@ MEASUREMENTS: Mapping[str, Callable[[], Outcome]] = {
     "delay": pipeline.delay,
     "parts": pipeline.parts,
 }
-LONG: Mapping[str, Callable[[], Outcome]] = {"parts-10-minutes": pipeline.parts_for_ten_minutes}
+LONG: Mapping[str, Callable[[], Outcome]] = {
+    "parts-10-minutes": pipeline.parts_for_ten_minutes,
+    "tracing-door": tracing.door,
+    "tracing-worker": tracing.worker,
+}
 """Run by name only."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -25,9 +26,10 @@ class Drain:
         self.entries = entries
         self.events = events
 
-    def ours(self, workers: int = 1) -> dict[str, Any]:
-        """``plaudit worker`` with everything on, so many processes of it."""
-        specs = [worker_spec(self.stage.backends, number + 1) for number in range(workers)]
+    def ours(self, workers: int = 1, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """``plaudit worker`` with everything on but traces, so many processes of it. ``environment``: more of it."""
+        plain = [worker_spec(self.stage.backends, number + 1) for number in range(workers)]
+        specs = [replace(spec, env={**spec.env, **(environment or {})}) for spec in plain]
         return self._run(specs, self.backlog.emptied)
 
     def bare(self) -> dict[str, Any]:

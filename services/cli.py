@@ -48,6 +48,11 @@ errors = Console(stderr=True)
 JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
+def prefix_of(group: type[BaseSettings]) -> str:
+    """What the environment variables of a group of settings begin with."""
+    return group.model_config.get("env_prefix", all_settings.ENV_PREFIX)
+
+
 def settings_table(*groups: type[BaseSettings]) -> str:
     """The settings of a service for its --help: name, default, meaning. Typer shows it below the options."""
     lines = ["[bold]Settings, from the environment[/bold]"]
@@ -55,7 +60,7 @@ def settings_table(*groups: type[BaseSettings]) -> str:
         for name, field in group.model_fields.items():
             default = field.get_default(call_default_factory=True)
             shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
-            lines.append(f"[cyan]{all_settings.ENV_PREFIX}{name.upper()}[/cyan] = {shown}\n\n    {field.description}")
+            lines.append(f"[cyan]{prefix_of(group)}{name.upper()}[/cyan] = {shown}\n\n    {field.description}")
     return "\n\n".join(lines)
 
 
@@ -96,6 +101,8 @@ def up(
         all_settings.RedisSettings,
         all_settings.KeySettings,
         all_settings.TelemetrySettings,
+        all_settings.TracingSettings,
+        all_settings.OpenTelemetrySettings,
     )
 )
 def ingest() -> None:
@@ -111,6 +118,8 @@ def ingest() -> None:
         all_settings.RedisSettings,
         all_settings.ClickHouseSettings,
         all_settings.TelemetrySettings,
+        all_settings.TracingSettings,
+        all_settings.OpenTelemetrySettings,
     )
 )
 def worker() -> None:
@@ -534,9 +543,10 @@ def main() -> None:
     try:
         app()
     except ValidationError as error:
+        own_prefix = prefix_of(getattr(all_settings, error.title, BaseSettings)) or all_settings.ENV_PREFIX
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
-            prefix = all_settings.ENV_PREFIX if name and not name.startswith(all_settings.ENV_PREFIX) else ""
+            prefix = own_prefix if name and not name.startswith(own_prefix) else ""
             errors.print(f"[red]{prefix}{name}[/red]: {problem['msg']}" if name else f"[red]{problem['msg']}[/red]")
         raise SystemExit(2) from None
     except PlauditError as error:

@@ -30,6 +30,8 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``part`` numbers the entries of one request, whatever project they are for, so that each can be marked as done
     on its own. ``replayed``: imported, or set aside once and sent again; goes round the window of redeliveries, and its
     age tells nothing of the pipeline's delay.
+    ``traceparent`` (W3C's form) names the span that appended it, so that one trace reaches from the request to the
+    insert; empty where the request is not traced.
     """
 
     project_id: str
@@ -39,6 +41,7 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     events: list[RawEvent]
     part: int = 0
     replayed: bool = False
+    traceparent: bytes = b""
 
     @property
     def work_id(self) -> bytes:

@@ -47,3 +47,13 @@ class MigrationError(PlauditError):
         super().__init__(f"{migration}: {reason}")
         self.migration = migration
         self.reason = reason
+
+
+class TracingError(PlauditError):
+    """Traces are wanted and cannot be made. ``missing`` names the package that is not there."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(
+            f"PLAUDIT_OTEL_TRACING is on, but {missing} is not installed: pip install 'plaudit[otel]', or switch it off"
+        )
+        self.missing = missing

@@ -94,6 +94,93 @@ class TelemetrySettings(_Settings):
     )
 
 
+class TracingSettings(_Settings):
+    """Our own traces, by OpenTelemetry. Not those of LLM calls that pass the door: see TraceSettings."""
+
+    otel_tracing: bool = Field(
+        False,
+        description="Send OpenTelemetry traces, as OpenTelemetry's own variables say; needs the extra `otel`, which "
+        "the image has. Off: no request and no event pays anything for it.",
+    )
+    otel_forced_rate: float = Field(
+        10.0,
+        ge=0,
+        description="Requests a second, by process, that are traced because their sender says so (a sampled "
+        "`traceparent` under a parentbased sampler). Beyond it the door decides as if nobody had said anything: its "
+        "senders are strangers. 0: they decide nothing.",
+    )
+    otel_flush_timeout: float = Field(
+        2.0, gt=0, description="Seconds at the end of the process for spans that wait; what is left then is dropped."
+    )
+
+
+class OpenTelemetrySettings(BaseSettings):
+    """OpenTelemetry's own variables, as far as we decide by them; its library reads the others itself (endpoint of
+    traces alone, headers, timeout, compression, certificates, OTEL_BSP_*). Read only where tracing is on, so that
+    what a cluster sets for everyone does no harm where it is off.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    sdk_disabled: bool = Field(False, description="Switches tracing off all the same.")
+    service_name: str = Field("", description="Unset: plaudit-ingest, plaudit-worker.")
+    exporter_otlp_endpoint: HttpUrl = Field(
+        Url("http://localhost:4318"), description="The collector; /v1/traces is added."
+    )
+    exporter_otlp_headers: SecretStr = Field(
+        SecretStr(""), description="name=value, with commas between; credentials for the collector."
+    )
+    exporter_otlp_traces_headers: SecretStr = Field(SecretStr(""), description="The same, in its place.")
+    exporter_otlp_protocol: Literal["http/protobuf"] = Field("http/protobuf", description="The only one spoken here.")
+    traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field(
+        "parentbased_always_on",
+        description="Which requests a door traces; workers go by what the door decided. The default is OpenTelemetry's "
+        "and traces all of them: parentbased_traceidratio is for production.",
+    )
+    traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Share of the requests, for the ratio samplers.")
+    bsp_max_queue_size: int = Field(
+        2048, ge=1, description="Spans that may wait for the collector; more are dropped, counted."
+    )
+    bsp_max_export_batch_size: int = Field(512, ge=1, description="Spans in one request to the collector.")
+
+    @field_validator("exporter_otlp_headers", "exporter_otlp_traces_headers")
+    @classmethod
+    def _names_and_values(cls, headers: SecretStr) -> SecretStr:
+        for header in headers.get_secret_value().split(","):
+            name, separator, _ = header.partition("=")
+            if header.strip() and not (name.strip() and separator):
+                raise ValueError("headers are name=value, with commas between")
+        return headers
+
+    @model_validator(mode="after")
+    def _batches_fit_the_queue(self) -> OpenTelemetrySettings:
+        if self.bsp_max_export_batch_size > self.bsp_max_queue_size:
+            raise ValueError("OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be above OTEL_BSP_MAX_QUEUE_SIZE")
+        return self
+
+    @property
+    def parent_based(self) -> bool:
+        """Whether the sender of a request has a say."""
+        return self.traces_sampler.startswith("parentbased_")
+
+    @property
+    def share(self) -> float:
+        """Of requests on which nobody else has decided, the share that is traced; 0 to 1."""
+        match self.traces_sampler.removeprefix("parentbased_"):
+            case "always_on":
+                return 1.0
+            case "always_off":
+                return 0.0
+        return self.traces_sampler_arg
+
+
 class KeySettings(_Settings):
     """How long a process may trust what it knows of the API keys."""
 

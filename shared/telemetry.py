@@ -291,6 +291,19 @@ class WorkerMetrics(_Metrics):
         )
 
 
+class SpanMetrics:
+    """What becomes of our own spans, in the registry of the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.spans = Counter(
+            "plaudit_otel_spans_total",
+            "Spans by outcome: exported, refused (the collector did not take them, or was not there), dropped (too "
+            "many were waiting, or the process ended before they went).",
+            ["outcome"],
+            registry=registry,
+        )
+
+
 def exception_fields(error: BaseException) -> dict[str, Any]:
     """An error as log fields: its type and first line. Never more: a driver's message may quote data."""
     text = str(error).partition("\n")[0]

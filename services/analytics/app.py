@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.tasks import call_off
 from shared.telemetry import exception_fields
+from shared.version import version
 
 from . import routes, session_routes
 from .docs_page import POLICY, render
@@ -38,7 +38,7 @@ def create_app(parts: Parts) -> FastAPI:
 
     app = FastAPI(
         title="Plaudit analytics",
-        version=_version(),
+        version=version(),
         description=routes.DESCRIPTION,
         lifespan=lifespan,
         # The ready-made pages load their scripts from elsewhere.
@@ -58,13 +58,6 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(_service)
     app.mount("/", pages(ingest_url=parts.ingest_url))
     return app
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("plaudit")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
-        return "0"
 
 
 _service = APIRouter(include_in_schema=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,6 +18,7 @@ from starlette.routing import Route
 from shared.events import Source
 from shared.tasks import call_off
 from shared.telemetry import exception_fields
+from shared.version import version
 
 from . import langwatch, openapi
 from .body import arrived
@@ -28,6 +28,7 @@ from .langwatch import LangWatchFace
 from .lunary import LunaryFace
 from .lunary_access import cors_headers, message_reply, preflight
 from .lunary_feedback import PATH as FEEDBACK_PATH
+from .lunary_feedback import ROUTE as FEEDBACK_ROUTE
 from .lunary_feedback import LunaryFeedbackFace
 from .otlp import TracesFace
 from .reader import FeedbackReader
@@ -41,15 +42,21 @@ log = structlog.get_logger()
 Face = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+Around = Callable[[Face, str], Face]
+"""Puts something around the face of a route."""
+
+
 class Parts(NamedTuple):
-    """What the application is made of. ``duties`` run as long as it does: keys, appends, sweeps. ``at_start`` raises
-    where it must not start at all. patience: seconds that a duty may take to end.
+    """What the application is made of. ``traced`` puts spans around a face, or leaves it as it is. ``duties`` run as
+    long as the application does: keys, appends, sweeps. ``at_start`` raises where it must not start at all. patience:
+    seconds that a duty may take to end.
     """
 
     door: Door
     reader: FeedbackReader
     health: Health
     relays: Relays
+    traced: Around
     duties: Sequence[Callable[[], Awaitable[None]]]
     at_start: Callable[[], Awaitable[None]]
     patience: float
@@ -66,8 +73,8 @@ class IngestApp:
 
     def __init__(self, parts: Parts) -> None:
         faces = _owned(parts)
-        self._faces = {path: {"POST": face} for path, face in faces.posts.items()}
-        self._feedback = faces.feedback
+        self._faces = {path: {"POST": parts.traced(face, path)} for path, face in faces.posts.items()}
+        self._feedback = {method: parts.traced(face, FEEDBACK_ROUTE) for method, face in faces.feedback.items()}
         self._proxies = {source: relay.proxy for source, relay in parts.relays.items()}
         self._others = _starlette(parts)
         self._health = parts.health
@@ -169,7 +176,7 @@ async def _apologize(path: str, scope: Scope, send: Send) -> None:
 
 
 def _starlette(parts: Parts) -> Starlette:
-    described = openapi.document(_version())
+    described = openapi.document(version())
     page = openapi.page(described)
 
     async def openapi_json(_request: Request) -> Response:
@@ -197,13 +204,6 @@ def _starlette(parts: Parts) -> Starlette:
         exception_handlers={404: not_found},
         lifespan=lifespan,
     )
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("plaudit")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
-        return "0"
 
 
 @contextlib.asynccontextmanager

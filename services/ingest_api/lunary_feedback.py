@@ -26,6 +26,8 @@ from .replies import Receive, Scope, Send
 log = structlog.get_logger()
 
 PATH = re.compile(r"/v1/runs/(?P<run_id>.+)/feedback", re.DOTALL)
+ROUTE = "/v1/runs/{run_id}/feedback"
+"""The same as people write it."""
 _THUMBS = frozenset({"up", "down", None})
 
 

@@ -31,14 +31,16 @@ from shared.settings import (
     RelaySettings,
     TelemetrySettings,
     TraceSettings,
+    TracingSettings,
 )
 from shared.storage import connect as connect_clickhouse
 from shared.streams import connect as connect_redis
 from shared.streams import connect_to, partitions
 from shared.telemetry import IngestMetrics, RelayMetrics, configure_logging
 from shared.topology import Topology
+from shared.tracing import start_tracing
 
-from .app import Parts, create_app
+from .app import Face, Parts, create_app
 from .body import BodyReader
 from .door import Door
 from .durability import Durability, DurabilityWatch
@@ -62,6 +64,10 @@ from .spool import Spool
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from shared.tracing.tracing import Tracing
+
+    from .tracing.wiring import DoorSpans
+
 log = structlog.get_logger()
 
 _YOUNG_OBJECTS = 20_000
@@ -73,10 +79,23 @@ def run() -> None:
     settings = IngestSettings()
     telemetry = TelemetrySettings()
     configure_logging(telemetry, "ingest")
+    metrics = IngestMetrics()
+    tracing = start_tracing(TracingSettings(), "ingest", metrics.registry)
     parts = build_parts(
-        settings, RedisSettings(), ClickHouseSettings(), KeySettings(), RelaySettings(), TraceSettings()
+        settings,
+        RedisSettings(),
+        ClickHouseSettings(),
+        KeySettings(),
+        RelaySettings(),
+        TraceSettings(),
+        metrics,
+        tracing,
     )
-    uvloop.run(serve(settings, parts))
+    try:
+        uvloop.run(serve(settings, parts))
+    finally:
+        if tracing is not None:
+            tracing.stop()
 
 
 def build_parts(
@@ -86,12 +105,13 @@ def build_parts(
     keys: KeySettings,
     relay_settings: RelaySettings,
     trace_settings: TraceSettings,
+    metrics: IngestMetrics,
+    tracing: Tracing | None = None,
 ) -> Parts:
     """Connects nothing yet: servers may come up later than the door."""
     redis = connect_redis(redis_settings)
     # A door that waits for retries is a door that holds requests: it answers 503 at once, and clients retry.
     redis.set_retry(Retry(NoBackoff(), 0))
-    metrics = IngestMetrics()
     # Whoever waits for ClickHouse here is a client: better told soon to try again than kept.
     quick = clickhouse.model_copy(
         update={
@@ -145,11 +165,14 @@ def build_parts(
         wall_clock=time.time,
     )
     appender: Appender = GuardedAppender(publisher, pressure, watch)
+    spans = _spans(tracing, redis_settings.stream_name)
     spooling: list[Callable[[], Awaitable[None]]] = []
     if settings.ingest_spool_dir is not None:
         spool = Spool(settings.ingest_spool_dir, capacity=settings.ingest_spool_bytes)
-        appender = spooler = SpoolingAppender(appender, spool, metrics)
+        appender = spooler = SpoolingAppender(appender, spool, metrics, note=spans.note if spans else None)
         spooling.append(spooler.run)
+    if spans is not None:
+        appender = spans.appender(appender)
     minter = Minter(time.time_ns, system_randbytes)
     learner = _learner(trace_settings, settings, appender, minter, metrics)
     door = Door(
@@ -186,10 +209,24 @@ def build_parts(
         reader,
         health,
         relays,
+        spans.face if spans is not None else _as_it_is,
         (keyring.run, publisher.run, bodies.run, gauges.run, pressure.run, watch.run, *spooling, *relaying, *learning),
         watch.at_start,
         relay_settings.relay_drain + 1.0,
     )
+
+
+def _spans(tracing: Tracing | None, destination: str) -> DoorSpans | None:
+    if tracing is None:
+        return None
+    from .tracing.wiring import DoorSpans  # noqa: PLC0415 -- only here, so that others pay nothing for it
+
+    # Dice for a sample, for which the quick ones will do.
+    return DoorSpans(tracing, destination, clock=time.monotonic, random=random.Random())  # noqa: S311
+
+
+def _as_it_is(face: Face, _route: str) -> Face:
+    return face
 
 
 def _learner(

@@ -36,7 +36,8 @@ class SpoolingAppender:
 
     After a failed append everything goes straight to the spool, so that nobody waits for an absent server, until the
     replay gets through again; ``retry`` seconds lie between its attempts. The order in which events reach the log does
-    not matter: identity and version go by the receipt that each already has.
+    not matter: identity and version go by the receipt that each already has. ``note`` is told, in the request's own
+    context, that it was spooled.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class SpoolingAppender:
         spool: Spool,
         metrics: IngestMetrics,
         *,
+        note: Callable[[str], None] | None = None,
         retry: float = 0.5,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log = appender
         self._spool = spool
         self._metrics = metrics
+        self._note = note
         self._retry = retry
         self._sleep = sleep
         self._waiting: list[_Waiting] = []
@@ -83,6 +86,8 @@ class SpoolingAppender:
             await done
         finally:
             self._spooling -= 1
+        if self._note is not None:
+            self._note("spooled")
 
     async def run(self) -> None:
         """Writes and replays for ever; cancel to stop. What waits then is refused; the rest stays on the disk."""

@@ -25,6 +25,7 @@ from .dedupe import RedeliveryWindow
 from .entries import Entry, Holdings
 from .prepare import Prepared, Unstorable, prepare
 from .sink import Backoff, PersistentWriter, Refused
+from .spans import BatchSpans, WorkerSpans
 from .traces import TraceWriter
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class Delivery:
         *,
         backoff: Backoff,
         wall_clock: Callable[[], int],
+        spans: WorkerSpans,
     ) -> None:
+        self._spans = spans
         self._redis = redis
         self._group = group
         self._writer = writer
@@ -69,32 +72,38 @@ class Delivery:
     async def deliver(self, batch: Batch) -> None:
         """Returns when every entry is settled, or has been left pending because its dead letters had no place."""
         try:
-            await self._deliver(batch.entries)
+            with self._spans.batch(batch.entries) as spans:
+                await self._deliver(batch.entries, spans)
         finally:
             self._holdings.release(batch.entries)
 
     async def give_up(self, entry: Entry, reason: str) -> bool:
         """Makes dead letters of a whole entry; False where they find no place, and it is left pending."""
         try:
-            unstorable = _whole(entry, reason)
-            unplaced = await self._set_aside(unstorable)
-            self._count(Counter(), unstorable, unplaced)
-            await self._settle([] if unplaced else [entry])
-            return not unplaced
+            with self._spans.batch([entry]) as spans:
+                unstorable = _whole(entry, reason)
+                unplaced = await self._set_aside(unstorable)
+                spans.set_aside(unstorable, unplaced)
+                self._count(Counter(), unstorable, unplaced)
+                await self._settle([] if unplaced else [entry])
+                return not unplaced
         finally:
             self._holdings.release([entry])
 
-    async def _deliver(self, entries: Sequence[Entry]) -> None:
+    async def _deliver(self, entries: Sequence[Entry], spans: BatchSpans) -> None:
         envelopes = [entry.envelope for entry in entries if entry.envelope]
         fresh = [envelope for envelope in envelopes if not envelope.replayed]
         done = await self._window.done(fresh) if self._window else set()
         # In a thread, so that reading, renewing and health go on while 20,000 events are normalized.
         prepared = await asyncio.to_thread(prepare, entries, done)
-        refused = await self._writer.write(prepared.rows)
+        spans.inserting(prepared, done)
+        refused = await self._writer.write(prepared.rows, spans.failed)
+        spans.inserted()
         await self._traces.write(prepared.traces)
         unstorable = prepared.unstorable + _refused_entries(entries, refused)
         holding_letters = {item.entry.envelope.work_id for item in unstorable if item.entry.envelope}
         unplaced = await self._set_aside(unstorable)
+        spans.set_aside(unstorable, unplaced)
         self._count(_stored(prepared, refused), unstorable, unplaced)
         if self._window:
             # What holds a dead letter is never marked: while the letter finds no place, its entry comes back.
@@ -212,4 +221,5 @@ def _alone(envelope: Envelope, event: RawEvent) -> Envelope:
         [event],
         envelope.part,
         replayed=True,
+        traceparent=envelope.traceparent,
     )

@@ -10,17 +10,18 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
 from redis.asyncio import Redis
 
 from shared.dead_letters import DeadLetterBox, Size
-from shared.settings import ClickHouseSettings, RedisSettings, TelemetrySettings, WorkerSettings
+from shared.settings import ClickHouseSettings, RedisSettings, TelemetrySettings, TracingSettings, WorkerSettings
 from shared.streams import connect, partitions
 from shared.tasks import call_off
 from shared.telemetry import WorkerMetrics, configure_logging
+from shared.tracing import start_tracing
 
 from .batcher import Batcher, BatchLimits
 from .circuit import Circuit
@@ -34,8 +35,12 @@ from .read_size import ReadSize
 from .recovery import Membership, Recovery
 from .service import Worker
 from .sink import Backoff, EventSink, PersistentWriter, spare_pandas
+from .spans import NoSpans, WorkerSpans
 from .suspects import Suspects
 from .traces import TraceSink, TraceWriter
+
+if TYPE_CHECKING:
+    from shared.tracing.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -51,16 +56,23 @@ def consumer_name() -> str:
 
 
 async def work(
-    redis_settings: RedisSettings, clickhouse: ClickHouseSettings, settings: WorkerSettings, stop: asyncio.Event
+    redis_settings: RedisSettings,
+    clickhouse: ClickHouseSettings,
+    settings: WorkerSettings,
+    stop: asyncio.Event,
+    tracing_settings: TracingSettings | None = None,
 ) -> None:
-    """Runs until ``stop``, then drains."""
-    redis = connect(redis_settings)
+    """Runs until ``stop``, then drains. Not traced without ``tracing_settings``."""
     metrics = WorkerMetrics()
+    tracing = start_tracing(tracing_settings, "worker", metrics.registry) if tracing_settings else None
+    redis = connect(redis_settings)
     circuit = Circuit(metrics)
     sink = EventSink(clickhouse, time.monotonic)
     traces = TraceSink(clickhouse, time.monotonic)
     member = Membership(partitions(redis_settings), redis_settings.consumer_group, consumer_name())
-    worker = _build_worker(redis, member, Size.allowed(redis_settings), settings, metrics, circuit, sink, traces)
+    spans = _spans(tracing, member, clickhouse)
+    room = Size.allowed(redis_settings)
+    worker = _build_worker(redis, member, room, settings, metrics, circuit, sink, traces, spans)
     server = build_server(settings, metrics, redis, circuit)
     serving = asyncio.create_task(server.serve())
     try:
@@ -77,6 +89,16 @@ async def work(
         await serving
         await redis.aclose()
         sink.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.stop)
+
+
+def _spans(tracing: Tracing | None, member: Membership, clickhouse: ClickHouseSettings) -> WorkerSpans:
+    if tracing is None:
+        return NoSpans()
+    from .tracing import EntrySpans  # noqa: PLC0415 -- only here, so that others pay nothing for it
+
+    return EntrySpans(tracing.tracer, member, clickhouse)
 
 
 def _build_worker(
@@ -88,6 +110,7 @@ def _build_worker(
     circuit: Circuit,
     sink: EventSink,
     traces: TraceSink,
+    spans: WorkerSpans,
 ) -> Worker:
     holdings = Holdings(time.monotonic)
     backoff = Backoff(settings.worker_retry_base, settings.worker_retry_cap, random.SystemRandom())
@@ -106,6 +129,7 @@ def _build_worker(
         metrics,
         backoff=backoff,
         wall_clock=lambda: time.time_ns() // 1000,
+        spans=spans,
     )
     batcher = Batcher(
         delivery.deliver,
@@ -134,6 +158,7 @@ def _build_worker(
         suspects=Suspects(redis),
         circuit=circuit,
         rate=DrainRate(redis, member.consumer, lambda: delivery.settled, time.time),
+        spans=spans,
     )
 
 
@@ -153,7 +178,7 @@ async def _until_signalled() -> None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    await work(RedisSettings(), ClickHouseSettings(), WorkerSettings(), stop)
+    await work(RedisSettings(), ClickHouseSettings(), WorkerSettings(), stop, TracingSettings())
 
 
 def run() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from .delivery import Delivery
 from .drain_rate import DrainRate
 from .entries import Entry, Holdings
 from .recovery import Claimed, Membership, Recovery
+from .spans import WorkerSpans
 from .suspects import Suspects
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 
 _RETRY_START = 0.5
 _REAP_EVERY = 300.0
+_FIRST: Mapping[bytes, int] = {}
+"""Of what was not handed out before nothing need be told."""
 
 
 class Worker:
@@ -51,7 +54,9 @@ class Worker:
         suspects: Suspects,
         circuit: Circuit,
         rate: DrainRate,
+        spans: WorkerSpans,
     ) -> None:
+        self._spans = spans
         self._rate = rate
         self._redis = redis
         self._member = member
@@ -142,7 +147,8 @@ class Worker:
         self._metrics.entries.inc(len(claimed))
         suspects = [item for item in claimed if item.deliveries > limit]
         try:
-            await self._add([item.entry for item in claimed if item.deliveries <= limit])
+            deliveries = {item.entry.entry_id: item.deliveries for item in claimed}
+            await self._add([item.entry for item in claimed if item.deliveries <= limit], deliveries)
             while suspects:
                 await self._try_alone(suspects[-1])
                 suspects.pop()
@@ -156,7 +162,9 @@ class Worker:
         if self._circuit.fault is not None:
             self._holdings.release([entry])
             return
-        if await self._suspects.convicted(entry):
+        convicted = await self._suspects.convicted(entry)
+        self._spans.taken([entry], {entry.entry_id: item.deliveries})
+        if convicted:
             reason = f"killed the worker that held it alone, {item.deliveries} deliveries in all"
             # Where there is no room for its letter it stays convicted: else it would kill again and again.
             if await self._delivery.give_up(entry, reason):
@@ -175,9 +183,13 @@ class Worker:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it comes from this entry and came every time
             await self._delivery.give_up(entry, f"the worker fails on it: {type(error).__name__}")
 
-    async def _add(self, entries: list[Entry]) -> None:
-        """Adds to the batch even if the caller is cancelled half-way: what is in hand must reach a batch."""
+    async def _add(self, entries: list[Entry], deliveries: Mapping[bytes, int] = _FIRST) -> None:
+        """Adds to the batch even if the caller is cancelled half-way: what is in hand must reach a batch.
+
+        ``deliveries``: of what was claimed, how often it was handed out.
+        """
         if entries:
+            self._spans.taken(entries, deliveries)
             await asyncio.shield(self._to_the_end(self._batcher.add(entries)))
 
     def _to_the_end(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

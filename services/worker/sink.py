@@ -203,8 +203,12 @@ class PersistentWriter:
         self._sleep = sleep
         self._clock = clock
 
-    async def write(self, events: Sequence[FeedbackEvent]) -> list[Refused]:
-        """Returns when every event is in the table or was refused alone."""
+    async def write(
+        self, events: Sequence[FeedbackEvent], on_failure: Callable[[Fault, int], None] | None = None
+    ) -> list[Refused]:
+        """Returns when every event is in the table or was refused alone. ``on_failure`` is told of each attempt that
+        failed: why, and the how manyth it was for these rows.
+        """
         refused: list[Refused] = []
         todo = [_Chunk(events)] if events else []
         this_write = object()
@@ -215,6 +219,8 @@ class PersistentWriter:
                 try:
                     await in_thread_of_its_own(self._insert, chunk.events)
                 except Exception as error:  # noqa: BLE001 -- whatever it is, the rows are not in the table yet
+                    if on_failure is not None:
+                        on_failure(fault_of(error), chunk.tries + 1)
                     todo += await self._after(error, chunk, refused, this_write)
                     continue
                 self._on_trouble(this_write, None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .tools import DEPLOY, ROOT
+from .tools import DEPLOY, ROOT, known_variables
 
 CHART = DEPLOY / "helm" / "plaudit"
 VALUE_SETS = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -133,30 +133,65 @@ def test_each_service_has_its_own_user_where_privileges_are_separated() -> None:
 
 
 def test_every_setting_is_one_that_a_service_knows(manifests: list[Manifest]) -> None:
-    from pydantic_settings import BaseSettings
-
-    from shared import settings
-
-    known = {
-        f"{settings.ENV_PREFIX}{field.upper()}"
-        for group in vars(settings).values()
-        if isinstance(group, type) and issubclass(group, BaseSettings)
-        for field in group.model_fields
-    }
     told = {item["name"] for pod in pods(manifests) for c in pod["spec"]["containers"] for item in c["env"]}
-    assert told <= known
+    assert told <= known_variables()
 
 
 def test_a_pod_has_longer_to_end_than_its_service_takes() -> None:
-    from shared.settings import IngestSettings, WorkerSettings
+    from shared.settings import IngestSettings, RelaySettings, TracingSettings, WorkerSettings
 
+    flush = TracingSettings().otel_flush_timeout
     manifests = render(values_of("production"))
     door = find(manifests, "Deployment", "demo-plaudit-ingest")["spec"]["template"]["spec"]
     env = {item["name"]: item.get("value") for item in door["containers"][0]["env"]}
     drain = float(env["PLAUDIT_INGEST_DRAIN_DELAY"]) + IngestSettings().ingest_drain_timeout
-    assert door["terminationGracePeriodSeconds"] > drain
+    assert door["terminationGracePeriodSeconds"] > drain + RelaySettings().relay_drain + flush
     worker = find(manifests, "Deployment", "demo-plaudit-worker")["spec"]["template"]["spec"]
-    assert worker["terminationGracePeriodSeconds"] > WorkerSettings().worker_drain_timeout
+    assert worker["terminationGracePeriodSeconds"] > WorkerSettings().worker_drain_timeout + flush
+
+
+def environment(manifests: list[Manifest], name: str) -> dict[str, Any]:
+    """What the one container of a deployment is told; a reference to a Secret in place of what it holds."""
+    (container,) = find(manifests, "Deployment", name)["spec"]["template"]["spec"]["containers"]
+    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+
+
+def test_traces_are_off_unless_they_are_switched_on() -> None:
+    for manifest in render(values_of("small")):
+        assert "OTEL" not in str(manifest)
+
+
+@pytest.mark.parametrize("service", ["ingest", "worker"])
+def test_doors_and_workers_are_told_where_traces_go_and_how_many(service: str) -> None:
+    values = values_of("production")
+    values["tracing"] |= {"sampleRatio": 0.05, "forcedRate": 0.5}
+    told = environment(render(values), f"demo-plaudit-{service}")
+    assert {name: value for name, value in told.items() if "OTEL" in name} == {
+        "PLAUDIT_OTEL_TRACING": "true",
+        "PLAUDIT_OTEL_FORCED_RATE": "0.5",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel-collector.observability.svc:4318",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_EXPORTER_OTLP_HEADERS": {"secretKeyRef": {"name": "plaudit-servers", "key": "otlp-headers"}},
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.05",
+        "OTEL_RESOURCE_ATTRIBUTES": "k8s.namespace.name=feedback,deployment.environment.name=production",
+    }
+
+
+def test_what_is_not_traced_is_not_told_of_it() -> None:
+    assert not any("OTEL" in name for name in environment(render(values_of("production")), "demo-plaudit-analytics"))
+
+
+def test_network_policies_let_traces_out_where_they_are_made() -> None:
+    manifests = render(values_of("production"))
+    for component, reached in {"ingest": True, "worker": True, "analytics": False, "migrate": False}.items():
+        egress = find(manifests, "NetworkPolicy", f"demo-plaudit-{component}")["spec"]["egress"]
+        assert any({"port": 4318, "protocol": "TCP"} in rule["ports"] for rule in egress) is reached, component
+
+
+def test_traces_need_a_collector() -> None:
+    with pytest.raises(helm.HelmError, match=r"tracing\.endpoint"):
+        render(values_of("small") | {"tracing": {"enabled": True}})
 
 
 def test_the_outside_reaches_what_clients_call_and_nothing_else_of_the_doors() -> None:
@@ -209,6 +244,9 @@ def test_notes_tell_the_next_step() -> None:
         {"ingest": {"service": {"port": 70000}}},
         {"settings": {"REDIS_URL": "redis://secret@host"}},
         {"settings": {"lower_case": "1"}},
+        {"tracing": {"enabled": True, "endpoint": "collector:4318"}},
+        {"tracing": {"sampleRatio": 2}},
+        {"tracing": {"resourceAttributes": {"a": "b,c=d"}}},
         {"ingress": {"ingest": {"paths": [{"path": "no-slash", "pathType": "Prefix"}]}}},
     ],
     ids=str,

@@ -12,7 +12,10 @@ import pytest
 LUNARY = "lunary@1.0.18"
 LANGWATCH = "langwatch@0.16.1"
 
-_CACHE = Path(__file__).resolve().parents[2] / ".cache" / "npm"
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
+"""Beside the work tree's other caches: what tests install once."""
+
+_NPM = CACHE / "npm"
 
 
 def installed(spec: str) -> Path:
@@ -21,11 +24,11 @@ def installed(spec: str) -> Path:
     if npm is None or node is None:
         pytest.skip(f"NO NPM or NO NODE here: {spec} is NOT tested; install Node.js 18 or later")
     name = spec.rpartition("@")[0]
-    home = _CACHE / spec
+    home = _NPM / spec
     if (home / "node_modules" / name / "package.json").exists():
         return home
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_CACHE) as fresh:
+    _NPM.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_NPM) as fresh:
         command = [npm, "install", "--prefix", fresh, "--no-audit", "--no-fund", "--ignore-scripts", spec]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         if done.returncode:

@@ -20,6 +20,9 @@ WRITTEN_BY = {
 }
 
 
+_TRACED = msgspec.structs.replace(_ENVELOPE, traceparent=b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+
+
 class _OldRaw(msgspec.Struct, array_like=True):
     index: int
     raw: bytes
@@ -42,12 +45,20 @@ def test_what_earlier_releases_wrote_is_read(release: str) -> None:
     assert decode(bytes.fromhex(WRITTEN_BY[release])) == _ENVELOPE
 
 
-def test_a_worker_of_the_first_release_reads_what_is_written_now() -> None:
-    old = msgspec.msgpack.decode(encode(_ENVELOPE), type=_OldEnvelope)
+@pytest.mark.parametrize("envelope", [_ENVELOPE, _TRACED], ids=["plain", "traced"])
+def test_a_worker_of_the_first_release_reads_what_is_written_now(envelope: Envelope) -> None:
+    old = msgspec.msgpack.decode(encode(envelope), type=_OldEnvelope)
     for name in _OldEnvelope.__struct_fields__:
         if name != "events":
             assert getattr(old, name) == getattr(_ENVELOPE, name)
     assert [(event.index, event.raw) for event in old.events] == [(e.index, e.raw) for e in _ENVELOPE.events]
+
+
+def test_a_trace_travels_in_the_envelope_and_one_of_the_first_release_has_none() -> None:
+    assert decode(encode(_TRACED)).traceparent == _TRACED.traceparent
+    assert decode(bytes.fromhex(WRITTEN_BY["0.1.0"])).traceparent == b""
+    # Where nothing is traced it costs two bytes.
+    assert len(encode(_ENVELOPE)) == len(bytes.fromhex(WRITTEN_BY["0.1.0"])) + 2
 
 
 def test_fields_of_later_releases_are_passed_over() -> None:

@@ -15,7 +15,7 @@ class Reader:
 
 def parts(duty: object, reader: Reader, patience: float) -> Parts:
     nothing = cast("Any", None)
-    return Parts(nothing, cast("Any", reader), nothing, {}, [cast("Any", duty)], nothing, patience)
+    return Parts(nothing, cast("Any", reader), nothing, {}, nothing, [cast("Any", duty)], nothing, patience)
 
 
 async def test_a_duty_that_loses_a_cancellation_does_not_keep_the_door_from_ending() -> None:

@@ -46,6 +46,38 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - name: PLAUDIT_{{ $name }}
   value: {{ $value | toString | quote }}
 {{- end }}
+{{- if and .root.Values.tracing.enabled (has .service (list "ingest" "worker")) }}
+{{ include "plaudit.tracingEnv" .root }}
+{{- end }}
+{{- end -}}
+
+{{/* What switches traces on; the rest are OpenTelemetry's own variables. */}}
+{{- define "plaudit.tracingEnv" -}}
+{{- $tracing := .Values.tracing -}}
+- name: PLAUDIT_OTEL_TRACING
+  value: "true"
+- name: PLAUDIT_OTEL_FORCED_RATE
+  value: {{ $tracing.forcedRate | toString | quote }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ required "tracing.endpoint is needed where tracing is enabled" $tracing.endpoint | quote }}
+- name: OTEL_EXPORTER_OTLP_COMPRESSION
+  value: gzip
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ $tracing.sampleRatio | toString | quote }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ include "plaudit.resourceAttributes" . | quote }}
+{{- with .Values.secrets.otlpHeaders }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: {secretKeyRef: {name: {{ $.Values.secrets.name }}, key: {{ . }}}}
+{{- end }}
+{{- end -}}
+
+{{- define "plaudit.resourceAttributes" -}}
+{{- $told := list (printf "k8s.namespace.name=%s" .Release.Namespace) -}}
+{{- range $name, $value := .Values.tracing.resourceAttributes }}{{ $told = append $told (printf "%s=%s" $name $value) }}{{ end -}}
+{{- join "," $told -}}
 {{- end -}}
 
 {{- define "plaudit.containerSecurity" -}}
