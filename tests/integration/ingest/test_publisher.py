@@ -59,6 +59,11 @@ def _envelope(number: int, size: int = 10, part: int = 0) -> Envelope:
     return Envelope("p", "lunary", request_id, 1, [RawEvent(0, b"x" * size)], part)
 
 
+async def _appended(publisher: Publisher, envelopes: list[Envelope]) -> None:
+    """An append may be refused at once, or when it is awaited."""
+    await publisher.append(envelopes)
+
+
 async def _entries(redis: Redis, streams: list[str] = _STREAMS) -> list[Envelope]:
     found: list[Envelope] = []
     for stream in streams:
@@ -146,7 +151,7 @@ async def test_a_redis_that_hangs_is_given_up_in_time_and_what_waits_is_bounded(
         await publisher.append([_envelope(1)])
         server.pause()
         try:
-            appends = [asyncio.ensure_future(publisher.append([_envelope(number)])) for number in range(2, 202)]
+            appends = [asyncio.create_task(_appended(publisher, [_envelope(number)])) for number in range(2, 202)]
             started = time.monotonic()
             outcomes = await asyncio.gather(*appends, return_exceptions=True)
         finally:
@@ -162,7 +167,9 @@ async def test_bytes_that_wait_are_bounded_too(valkey: tuple[str, EmbeddedServer
     async with _publishing(url, _LIMITS._replace(timeout=0.5, queue_bytes=5000)) as (publisher, _, _metrics):
         server.pause()
         try:
-            appends = [asyncio.ensure_future(publisher.append([_envelope(number, size=2000)])) for number in range(20)]
+            appends = [
+                asyncio.create_task(_appended(publisher, [_envelope(number, size=2000)])) for number in range(20)
+            ]
             outcomes = await asyncio.gather(*appends, return_exceptions=True)
         finally:
             server.resume()
@@ -173,7 +180,7 @@ async def test_a_closed_publisher_refuses_what_waits_and_what_comes(valkey: tupl
     url, server = valkey
     async with _publishing(url, _LIMITS._replace(timeout=30)) as (publisher, _, _metrics):
         server.pause()
-        waiting = [asyncio.ensure_future(publisher.append([_envelope(number)])) for number in range(300)]
+        waiting = [asyncio.create_task(_appended(publisher, [_envelope(number)])) for number in range(300)]
         await asyncio.sleep(0.05)
     server.resume()
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)

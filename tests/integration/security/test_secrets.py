@@ -92,7 +92,8 @@ def test_no_file_of_redis_holds_a_key_but_where_its_password_is_configured(house
 def test_no_table_holds_a_key(house: House) -> None:
     client = connect(house.database)
     try:
-        names = [row[0] for row in client.query("SHOW TABLES").result_rows]
+        # But for the view that takes parameters: what it reads is among the others.
+        names = [row[0] for row in client.query("SHOW TABLES").result_rows if row[0] != "feedback_of"]
         assert "feedback_events" in names
         assert client.query("SELECT count() FROM feedback_events WHERE trace_id IN ('t', 'r')").result_rows[0][0] >= 4
         for name in names:
