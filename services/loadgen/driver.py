@@ -222,7 +222,13 @@ class Driver:
         while not self._finished.is_set():
             slots, self._awaiting_ledger = self._awaiting_ledger, []
             if lines := ledger.take():
-                await loop.run_in_executor(None, ledger.write, lines)
+                writing = loop.run_in_executor(None, ledger.write, lines)
+                try:
+                    await asyncio.shield(writing)
+                except asyncio.CancelledError:
+                    # What is under way is on disk before the file is closed, or answers would be missing in it.
+                    await asyncio.wait({writing})
+                    raise
             now = time.monotonic()
             for slot in slots:
                 self._lanes.make_ready(slot, self._lanes.after_gap(now))

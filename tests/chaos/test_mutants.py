@@ -21,7 +21,7 @@ KILLED_IN_FLIGHT = (
 DUPLICATES = "tests/chaos/test_workers.py::test_half_of_it_duplicates_and_a_third_corrections_come_out_exact"
 
 DELIVERY = "services/worker/delivery.py"
-INSERT = "        refused = await self._writer.write(prepared.rows)\n"
+INSERT = "        refused = await self._writer.write(prepared.rows, spans.failed)\n"
 
 ONE_STATE_A_TRACE = """\
 CREATE OR REPLACE VIEW feedback_current ${on_cluster} AS
