@@ -8,6 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import httpx
@@ -102,6 +103,22 @@ def test_a_long_body_is_not_taken_for_a_head(stack: Stack) -> None:
             for start in range(0, len(body), 50_000):
                 connection.sendall(body[start : start + 50_000])
             assert _status(connection) == 200
+
+
+def test_requests_that_do_not_wait_for_answers_are_answered_each_and_in_order(stack: Stack) -> None:
+    good, bad = _vote(uuid.uuid4().hex), b'{"trace_id": 5'
+    with _connect(stack.url) as connection:
+        connection.sendall(b"".join(_head(body) + body for body in (good, bad, good, bad)))
+        replies = connection.makefile("rb")
+        assert [_next_status(replies) for _ in range(4)] == [200, 400, 200, 400]
+
+
+def _next_status(replies: BinaryIO) -> int:
+    """Of the next of several answers, each read to its end by the length that it tells."""
+    status = int(replies.readline().split()[1])
+    headers = dict(line.split(b": ", 1) for line in iter(replies.readline, b"\r\n"))
+    replies.read(int(headers[b"content-length"]))
+    return status
 
 
 def _status(connection: socket.socket) -> int:
