@@ -67,6 +67,26 @@ async def send_reply(scope: Scope, send: Send, answer: Reply) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
+def telling_status(scope: Scope, send: Send, told: Callable[[int], None]) -> Send:
+    """``send``, and in ``scope`` the server's extension, such that ``told`` hears the answer's status on either way."""
+    extensions = scope.get("extensions") or {}
+    at_once: ReplyAtOnce | None = extensions.get(AT_ONCE)
+    if at_once is not None:
+
+        def reply_at_once(scope: Scope, answer: Reply) -> bool:
+            told(answer.status)
+            return at_once(scope, answer)
+
+        extensions[AT_ONCE] = reply_at_once
+
+    async def send_and_tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            told(message["status"])
+        await send(message)
+
+    return send_and_tell
+
+
 class RefusedError(Exception):
     """A request that is answered with an error, whichever vendor words it.
 

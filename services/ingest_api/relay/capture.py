@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from services.ingest_api.body import Arrived
-from services.ingest_api.replies import AT_ONCE, Message, Receive, RefusedError, Reply, ReplyAtOnce, Scope, Send
+from services.ingest_api.replies import Message, Receive, RefusedError, Scope, Send, telling_status
 from shared.errors import PlauditError
 
 from .sender import Sender
@@ -51,25 +51,13 @@ class RelayedFace:
                 received.append(body)
             return message
 
-        async def send_and_see(message: Message) -> None:
+        def answered(told: int) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+            status = told
 
-        extensions = scope.get("extensions") or {}
-        at_once: ReplyAtOnce | None = extensions.get(AT_ONCE)
-
-        def send_at_once_and_see(scope: Scope, answer: Reply) -> bool:
-            nonlocal status
-            status = answer.status
-            return at_once is not None and at_once(scope, answer)
-
-        if at_once is not None:
-            extensions[AT_ONCE] = send_at_once_and_see
         if isinstance(receive, Arrived):
             received.append(receive.body)
-        await self._face(scope, receive if received else receive_and_keep, send_and_see)
+        await self._face(scope, receive if received else receive_and_keep, telling_status(scope, send, answered))
         if 200 <= status < 300:
             self._go_on(scope, received[0] if len(received) == 1 else b"".join(received))
 

@@ -9,11 +9,9 @@ from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 
 from services.ingest_api.publisher import Appender
 from shared.envelope import Envelope
-from shared.errors import StoreUnavailableError
 from shared.tracing.context import write
-from shared.tracing.tracing import failed
 
-from .current import span_at_hand
+from .current import at_hand, span_at_hand
 
 
 class TracedAppender:
@@ -35,19 +33,9 @@ class TracedAppender:
 
     async def _traced(self, around: Span, envelopes: Sequence[Envelope]) -> None:
         span = self._span(around, envelopes)
-        before = span_at_hand.set(span)
-        try:
+        with at_hand(span):
             traceparent = write(span)
             await self._appender.append([replace(envelope, traceparent=traceparent) for envelope in envelopes])
-        except StoreUnavailableError as error:
-            failed(span, type(error).__qualname__, str(error))
-            raise
-        except BaseException as error:
-            failed(span, type(error).__qualname__)
-            raise
-        finally:
-            span_at_hand.reset(before)
-            span.end()
 
     def _span(self, around: Span, envelopes: Sequence[Envelope]) -> Span:
         first = envelopes[0]

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Tracer
 
-from services.ingest_api.replies import AT_ONCE, Header, Message, Receive, Reply, ReplyAtOnce, Scope, Send
+from services.ingest_api.replies import Header, Receive, Scope, Send, telling_status
 from shared.tracing.tracing import failed
 
-from .current import span_at_hand
+from .current import at_hand
 
 Face = Callable[[Scope, Receive, Send], Awaitable[None]]
 Sample = Callable[[Sequence[Header]], Context | None]
@@ -51,27 +51,5 @@ class TracedFace:
             if status >= 500:
                 failed(span, str(status))
 
-        async def watched(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answered(message["status"])
-            await send(message)
-
-        extensions = scope.get("extensions") or {}
-        at_once: ReplyAtOnce | None = extensions.get(AT_ONCE)
-
-        def at_once_and_watched(scope: Scope, answer: Reply) -> bool:
-            answered(answer.status)
-            return at_once is not None and at_once(scope, answer)
-
-        if at_once is not None:
-            extensions[AT_ONCE] = at_once_and_watched
-        before = span_at_hand.set(span)
-        try:
-            await self._face(scope, receive, watched)
-        except BaseException as error:
-            # By its name alone: what it says may quote the request.
-            failed(span, type(error).__qualname__)
-            raise
-        finally:
-            span_at_hand.reset(before)
-            span.end()
+        with at_hand(span):
+            await self._face(scope, receive, telling_status(scope, send, answered))
