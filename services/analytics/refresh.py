@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,7 +37,8 @@ SETTINGS: dict[str, str | int] = {
 _MICROS = 1_000_000
 _ROWS_AT_ONCE = 50_000
 _STAMPS_AT_ONCE = 2_000
-_ROWS_IN_A_SLICE = 200_000
+_SLICES = 1_000
+_BEGINNING, _END = 0, 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,13 @@ class Refresher:
     """``settle_after``: seconds after which an insert has ended, one way or another: the writers' own time limit.
 
     ``log_kept``: seconds that the log of changes is kept. Whoever has been away for longer starts over.
+    ``slice_rows``: events that are derived at once where all are; they are held in ClickHouse's memory.
     """
 
     client: Client
     settle_after: float
     log_kept: float = 6 * 86400.0
+    slice_rows: int = 500_000
     _inserts: dict[int, _Insert] = field(default_factory=dict)
     _progress: Progress | None = None
 
@@ -98,14 +102,14 @@ class Refresher:
         now = self._server_now()
         generation = stored.generation if stored else 0
         total = self.client.query("SELECT count() FROM feedback_by_trace").result_rows[0][0]
-        slices = max(1, math.ceil(total / _ROWS_IN_A_SLICE))
-        for number in range(slices):
+        cuts = [_BEGINNING, *self._cuts(math.ceil(total / self.slice_rows)), _END]
+        for since, until in pairwise(cuts):
             generation = self._next_generation(generation)
-            self._rewrite(resolving.CHANGED_BY_SLICE, {"slices": slices, "slice": number}, generation)
+            self._rewrite(resolving.CHANGED_BY_RECEIPT, {"since": since, "until": until}, generation)
         self._inserts.clear()
         self._progress = Progress(now, generation)
         self.save()
-        log.info("resolved_rebuilt", rows=total, slices=slices)
+        log.info("resolved_rebuilt", rows=total, slices=len(cuts) - 1)
         return self._progress
 
     def save(self) -> None:
@@ -130,6 +134,15 @@ class Refresher:
     def _is_due(self, stamp: int, rows: int, settled_before: int) -> bool:
         known = self._inserts.get(stamp)
         return known is None or known.rows != rows or (not known.settled and stamp < settled_before)
+
+    def _cuts(self, slices: int) -> list[int]:
+        """Microseconds since 1970 at which the receipts are cut into so many slices."""
+        slices = min(slices, _SLICES)
+        if slices < 2:
+            return []
+        levels = ", ".join(str(number / slices) for number in range(1, slices))
+        found = self.client.query(resolving.CUTS.format(levels=levels)).result_rows[0][0]
+        return sorted({int(cut) for cut in found})
 
     def _next_generation(self, last: int) -> int:
         # Taken before the tables are read, so that whoever read later writes the greater one, whichever process it is.

@@ -15,7 +15,7 @@ import structlog
 
 from shared.errors import StoreUnavailableError
 from shared.formats import lunary_runs, otlp_traces
-from shared.formats.lunary_runs import RunRecord
+from shared.formats.lunary_runs import RunHead, RunRecord
 from shared.traces import TRACES, TraceRecord, pack
 
 from .minting import Minter, envelopes
@@ -61,12 +61,12 @@ class Learner:
         self._known: OrderedDict[tuple[str, TraceRecord], None] = OrderedDict()
         self._waiting: list[tuple[str, TraceRecord]] = []
 
-    def read_lunary(self, body: bytes, token: str) -> list[RunRecord]:
-        """What a batch of events tells. Changes nothing here, so it may be called in a thread."""
-        return lunary_runs.records(body, token, self._metadata_names)
+    def read_runs(self, heads: Iterable[RunHead], token: str) -> list[RunRecord]:
+        """What the events of a request tell. Changes nothing here, so it may be called in a thread."""
+        return lunary_runs.records(heads, token, self._metadata_names)
 
     def learn_runs(self, records: Iterable[RunRecord], home: Home) -> None:
-        """Takes what ``read_lunary`` gave."""
+        """Takes what ``read_runs`` gave."""
         for record, app_id in records:
             project_id = home(app_id)
             if project_id is not None:

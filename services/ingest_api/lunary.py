@@ -11,7 +11,8 @@ from shared.envelope import RawEvent
 from shared.errors import InvalidEventError
 from shared.events import Source
 from shared.formats.lunary import is_uuid
-from shared.formats.lunary_batch import MISSING_EVENTS, Item, split
+from shared.formats.lunary_batch import MISSING_EVENTS, BatchReader, Item
+from shared.formats.lunary_runs import RunHead
 from shared.formats.nodejson import loads
 from shared.keys import Key, KeyKind
 from shared.telemetry import exception_fields
@@ -28,6 +29,9 @@ _NIL_UUID = b"00000000-0000-0000-0000-000000000000"
 _LARGE_BODY = 256 * 1024
 """Bytes from which a body is cut in a thread, so that other requests are served meanwhile."""
 
+_MANY_EVENTS = 500
+"""From so many on what they tell of their runs is gathered in a thread too."""
+
 
 class LunaryFace:
     """``legacy``: the old route, which knows its project from the body and answers without a wrapper."""
@@ -35,6 +39,7 @@ class LunaryFace:
     def __init__(self, door: Door, *, legacy: bool) -> None:
         self._door = door
         self._legacy = legacy
+        self._reader = BatchReader(RunHead)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -61,7 +66,8 @@ class LunaryFace:
 
     async def _take(self, body: bytes, key: Key, token: str) -> bytes:
         """Keeps what is feedback in ``body`` and gives the JSON of the results."""
-        items = split(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(split, body)
+        read = self._reader.read
+        items, heads = read(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(read, body)
         if len(items) > self._door.settings.ingest_events_limit:
             raise RefusedError(TOO_LARGE, "too many events in one request")
         events: list[tuple[str, RawEvent]] = []
@@ -74,16 +80,16 @@ class LunaryFace:
         if events:
             await self._door.take(Source.LUNARY, events)
         self._count(results, len(events))
-        if self._door.learner is not None:
-            await self._learn(self._door.learner, body, key, token)
+        if self._door.learner is not None and heads:
+            await self._learn(self._door.learner, heads, key, token)
         return result_list(results)
 
-    async def _learn(self, learner: Learner, body: bytes, key: Key, token: str) -> None:
+    async def _learn(self, learner: Learner, heads: list[RunHead], key: Key, token: str) -> None:
         try:
-            if len(body) < _LARGE_BODY:
-                records = learner.read_lunary(body, token)
+            if len(heads) < _MANY_EVENTS:
+                records = learner.read_runs(heads, token)
             else:
-                records = await asyncio.to_thread(learner.read_lunary, body, token)
+                records = await asyncio.to_thread(learner.read_runs, heads, token)
             if records:
                 own = key.project_ids[0]
                 learner.learn_runs(records, lambda app_id: rehomed(self._door, key, app_id) if app_id else own)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -47,7 +47,7 @@ Judged = tuple[Item, Any]
 _ABSENT = msgspec.Raw(b"")
 
 
-class _Head(msgspec.Struct, gc=False):
+class Head(msgspec.Struct, gc=False):
     """What is asked of every event. Each of these names has one spelling that camel-casing leads to."""
 
     runId: msgspec.Raw = _ABSENT  # noqa: N815 -- the wire's name
@@ -64,48 +64,72 @@ class _Head(msgspec.Struct, gc=False):
         return sent if sent.isascii() else sent.decode("utf-8", "replace").encode()
 
 
-def _may_be_feedback(head: _Head) -> bool:
+def _may_be_feedback(head: Head) -> bool:
     return head.event == lunary.FEEDBACK or (head.event == lunary.CHAT and head.feedback is not _ABSENT)
 
 
-class _Heads(msgspec.Struct, gc=False):
-    events: list[_Head]
+H = TypeVar("H", bound=Head)
+
+
+class _Heads(msgspec.Struct, Generic[H], gc=False):
+    events: list[H]
+
+
+class Batch(NamedTuple, Generic[H]):
+    """A request: its items in the order of its results, and the heads of its events as they were sent. There are no
+    heads where only the exact reader reads the body, and none tells anything but what its items tell.
+    """
+
+    items: list[Item]
+    heads: list[H]
 
 
 class _Slices(msgspec.Struct, gc=False):
     events: list[msgspec.Raw]
 
 
-_read_head = msgspec.json.Decoder(_Head).decode
-_read_heads = msgspec.json.Decoder(_Heads).decode
+_read_head = msgspec.json.Decoder(Head).decode
 _slices = msgspec.json.Decoder(_Slices).decode
 
 
-def split(body: bytes) -> list[Item]:
-    """The events of a request, in the order of their timestamps, as the vendor orders its results.
+class BatchReader(Generic[H]):
+    """Reads requests. ``head``: what is read of every event, in the one pass that there is."""
 
-    Raises MalformedJSONError for what is no JSON, InvalidEventError for what is no batch of events.
-    """
-    try:
-        heads = _read_heads(body).events
-    except REFUSALS:
-        # Not what SDKs send, but perhaps what the vendor takes: no compiled reader judges these.
-        pieces = _events(body)
+    def __init__(self, head: type[H]) -> None:
+        self._read_heads = msgspec.json.Decoder(_Heads[head]).decode  # type: ignore[valid-type]
+
+    def read(self, body: bytes) -> Batch[H]:
+        """The events of a request, in the order of their timestamps, as the vendor orders its results.
+
+        Raises MalformedJSONError for what is no JSON, InvalidEventError for what is no batch of events.
+        """
+        try:
+            heads = self._read_heads(body).events
+        except REFUSALS:
+            # Not what SDKs send, but perhaps what the vendor takes: no compiled reader judges these.
+            pieces = _events(body)
+            _refuse_prototype_keys(body, pieces)
+            return Batch(_in_time_order([_judged(place, piece) for place, piece in enumerate(pieces)]), [])
+        if not any(map(_may_be_feedback, heads)):
+            return Batch(_in_time_order([_skipped(place, head) for place, head in enumerate(heads)]), heads)
+        pieces = [bytes(piece) for piece in _slices(body).events]
         _refuse_prototype_keys(body, pieces)
-        return _in_time_order([_judged(place, piece) for place, piece in enumerate(pieces)])
-    if not any(map(_may_be_feedback, heads)):
-        return _in_time_order([_skipped(place, head) for place, head in enumerate(heads)])
-    pieces = [bytes(piece) for piece in _slices(body).events]
-    _refuse_prototype_keys(body, pieces)
-    return _in_time_order(
-        [
+        judged = [
             _judged_feedback(place, pieces[place], head) if _may_be_feedback(head) else _skipped(place, head)
             for place, head in enumerate(heads)
         ]
-    )
+        return Batch(_in_time_order(judged), heads)
 
 
-def _skipped(place: int, head: _Head) -> Judged:
+_plain = BatchReader(Head)
+
+
+def split(body: bytes) -> list[Item]:
+    """The items of a request. Raises as ``BatchReader.read`` does."""
+    return _plain.read(body).items
+
+
+def _skipped(place: int, head: Head) -> Judged:
     return Item(place, head.run_id, None, None, None), head.timestamp
 
 
@@ -166,7 +190,7 @@ def _judged_whole(place: int, raw: bytes) -> Judged:
         event = loads(raw)
     except MalformedJSONError as refusal:
         return Item(place, None, None, None, refusal.reason), msgspec.UNSET
-    head = _Head()
+    head = Head()
     if isinstance(event, dict):
         head.timestamp = event.get("timestamp", msgspec.UNSET)
         if "runId" in event:
@@ -174,7 +198,7 @@ def _judged_whole(place: int, raw: bytes) -> Judged:
     return _judged_feedback(place, raw, head)
 
 
-def _judged_feedback(place: int, raw: bytes, head: _Head) -> Judged:
+def _judged_feedback(place: int, raw: bytes, head: Head) -> Judged:
     try:
         patch = lunary.read(raw)
     except InvalidEventError as refusal:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from shared.events import Source
-from shared.formats.lunary import is_uuid
+from shared.formats.lunary import CHAT, is_uuid
+from shared.formats.lunary_batch import Head
 from shared.traces import TraceRecord, allowed, told, told_tags
 
-_MARKS = (b'"chat"', b'"start"')
-"""In any request that has something to tell, as both SDKs write it."""
-
+_TELLING_EVENTS = ("start", CHAT)
 _SILENT_TYPES = ("tool", "retriever", "embed", "log")
 """Steps inside a run: nobody judges them, and there are many."""
 
@@ -27,10 +26,10 @@ class _Message(msgspec.Struct, gc=False):
     id: Any = None
 
 
-class _Event(msgspec.Struct, rename="camel", gc=False):
-    event: Any = None
+class RunHead(Head, rename="camel", gc=False):
+    """Of every event what it may tell of its run."""
+
     type: Any = None
-    run_id: Any = None
     parent_run_id: Any = None
     name: Any = None
     user_id: Any = None
@@ -41,12 +40,8 @@ class _Event(msgspec.Struct, rename="camel", gc=False):
     message: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Batch(msgspec.Struct, gc=False):
-    events: list[_Event]
-
-
-_read = msgspec.json.Decoder(_Batch).decode
 _read_message = msgspec.json.Decoder(_Message).decode
+_read_any = msgspec.json.Decoder().decode
 
 
 class RunRecord(NamedTuple):
@@ -56,42 +51,48 @@ class RunRecord(NamedTuple):
     app_id: str | None
 
 
-def records(body: bytes, token: str, metadata_names: Sequence[str]) -> list[RunRecord]:
+def records(heads: Iterable[RunHead], token: str, metadata_names: Sequence[str]) -> list[RunRecord]:
     """What the events of one request tell. ``token``: the key it came with, which Python's SDK makes its run ids with.
     ``metadata_names``: the keys of metadata that may be kept.
     """
-    if not any(mark in body for mark in _MARKS):
-        return []
-    try:
-        batch = _read(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
     found = []
-    for event in batch.events:
-        app_id = event.app_id if isinstance(event.app_id, str) else None
-        found += [RunRecord(record, app_id) for record in _of_event(event, token, metadata_names)]
+    for head in heads:
+        if head.event in _TELLING_EVENTS and head.type not in _SILENT_TYPES and _has_to_tell(head):
+            app_id = head.app_id if isinstance(head.app_id, str) else None
+            found += [RunRecord(record, app_id) for record in _of_event(head, token, metadata_names)]
     return found
 
 
-def _of_event(event: _Event, token: str, metadata_names: Sequence[str]) -> Iterator[TraceRecord]:
-    run_id = _id(event.run_id)
-    if not run_id or event.event not in ("start", "chat") or event.type in _SILENT_TYPES:
+def _has_to_tell(head: RunHead) -> bool:
+    """False for the many starts that name nothing."""
+    return head.event == CHAT or not (
+        head.name is None
+        and head.user_id is None
+        and head.tags is None
+        and head.metadata is None
+        and head.template_id is None
+    )
+
+
+def _of_event(head: RunHead, token: str, metadata_names: Sequence[str]) -> Iterator[TraceRecord]:
+    run_id = _run_id(head)
+    if not run_id:
         return
-    is_chat = event.event == "chat"
-    is_model = event.type == "llm"
-    metadata = event.metadata
+    is_chat = head.event == CHAT
+    is_model = head.type == "llm"
+    metadata = head.metadata
     record = TraceRecord(
         source=Source.LUNARY,
         trace_id=run_id,
-        alias_of=_alias(event, run_id, token) if is_chat else "",
-        parent_id=_id(event.parent_run_id),
-        name="" if is_model else told(event.name),
-        model=told(event.name) if is_model else _first(metadata, ("model",)),
+        alias_of=_alias(head, run_id, token) if is_chat else "",
+        parent_id=_id(head.parent_run_id),
+        name="" if is_model else told(head.name),
+        model=told(head.name) if is_model else _first(metadata, ("model",)),
         prompt=_first(metadata, _PROMPT_NAMES),
-        version=_first(metadata, _VERSION_NAMES) or told(event.template_id),
-        user_id=told(event.user_id),
-        thread_id=_id(event.parent_run_id) if is_chat else "",
-        tags=told_tags(event.tags),
+        version=_first(metadata, _VERSION_NAMES) or told(head.template_id),
+        user_id=told(head.user_id),
+        thread_id=_id(head.parent_run_id) if is_chat else "",
+        tags=told_tags(head.tags),
         metadata=allowed(metadata, metadata_names),
     )
     if record.tells or record.alias_of:
@@ -103,15 +104,22 @@ def _of_event(event: _Event, token: str, metadata_names: Sequence[str]) -> Itera
         )
 
 
-def _alias(event: _Event, run_id: str, token: str) -> str:
+def _run_id(head: RunHead) -> str:
+    try:
+        return _id(_read_any(head.runId))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
+def _alias(head: RunHead, run_id: str, token: str) -> str:
     """The message's own id, where ``run_id`` is Python's hash of it: what only looks so makes no two traces one."""
     try:
-        message_id = _read_message(event.message).id
+        message_id = _read_message(head.message).id
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
     if not isinstance(message_id, str):
         return ""
-    keys = (event.app_id, token) if isinstance(event.app_id, str) else (token,)
+    keys = (head.app_id, token) if isinstance(head.app_id, str) else (token,)
     return _id(message_id) if any(run_id == python_run_id(message_id, key) for key in keys) else ""
 
 

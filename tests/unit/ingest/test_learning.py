@@ -10,10 +10,12 @@ from services.ingest_api.learning import Learner
 from services.ingest_api.minting import Minter
 from shared.envelope import Envelope
 from shared.errors import StoreUnavailableError
-from shared.formats.lunary_runs import python_run_id, records
+from shared.formats.lunary_batch import BatchReader
+from shared.formats.lunary_runs import RunHead, python_run_id, records
 from shared.telemetry import IngestMetrics
 from shared.traces import TRACES, TraceRecord, unpack
 
+_READER = BatchReader(RunHead)
 _KEY = "11111111-2222-4333-8444-555555555555"
 
 
@@ -62,7 +64,8 @@ async def _appended(learner: Learner) -> None:
 
 
 def _learn(learner: Learner, body: bytes) -> None:
-    learner.learn_runs(learner.read_lunary(body, _KEY), lambda app_id: app_id or "own")
+    heads = _READER.read(body).heads
+    learner.learn_runs(learner.read_runs(heads, _KEY), lambda app_id: app_id or "own")
 
 
 async def test_what_is_learnt_is_appended_once_by_project() -> None:
@@ -97,7 +100,7 @@ async def test_memory_of_what_is_known_is_bounded_and_forgetting_costs_only_work
 
 
 def _read(*events: dict[str, Any], token: str = _KEY) -> list[TraceRecord]:
-    return [found.record for found in records(_body(*events), token, ["release"])]
+    return [found.record for found in records(_READER.read(_body(*events)).heads, token, ["release"])]
 
 
 def _chat(run_id: str, message_id: Any, **more: Any) -> dict[str, Any]:
@@ -138,6 +141,7 @@ def test_only_listed_metadata_and_no_text_is_kept() -> None:
 
 
 def test_what_is_odd_is_skipped_and_never_fails() -> None:
-    for body in (b"", b"{", b'"chat"', b'{"events":"chat"}', _body(_start("r", name=5, tags="x", metadata=[1]))[:-1]):
-        assert records(body, _KEY, []) == []
+    assert _read(_start("r", name=[], userId={}, tags="x", metadata=[1], templateId=True)) != []
+    assert _READER.read(b'{"events":[{"event":"start","name":"\\ud800"}]}').heads == []
+    assert _read({"event": "chat", "type": "thread", "message": 5}) == []
     assert _read({"event": "start", "runId": 5}, {"event": "end", "runId": "r"}, _start("r", type="tool")) == []
