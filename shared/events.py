@@ -33,6 +33,9 @@ class TimeStatus(IntEnum):
     OUT_OF_RANGE = 4
 
 
+TIME_OF_CLIENT = int(TimeStatus.CLIENT)
+
+
 class FeedbackEvent(NamedTuple):
     """One act of feedback. Times are microseconds since 1970, UTC.
 
@@ -165,7 +168,10 @@ def canonical(
         kind = length_prefixed(event_type.encode())
         identity = b"".join((b"request", tenant, trace_length, trace, kind, receipt.request_id, _length(index)))
         key_time = received_at
-    timestamp, status = _placed(time, received_at)
+    if time is not None and PLAUSIBLE_FROM <= time[1] <= received_at and not time[2]:
+        timestamp, status = time[1], TIME_OF_CLIENT
+    else:
+        timestamp, status = _placed(time, received_at)
     # Made as a tuple of the class: calling the class costs twice as much.
     return tuple.__new__(
         FeedbackEvent,

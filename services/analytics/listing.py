@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, Self
 
 from .errors import bad_parameter
-from .filters import LATEST_ROWS, Condition, Filters
+from .filters import Condition, Filters
 from .period import iso
 from .warehouse import Row, Warehouse
 
@@ -54,28 +55,19 @@ class Page(NamedTuple):
         return {"events": self.events, "next": self.next}
 
 
-# Two steps, since FINAL would read the whole period to find the newest few. First the newest places in reading order,
-# which ends as soon as there are enough; a row that was superseded may be among them, one that stands is never missed.
-# Then just these places with FINAL.
-_CANDIDATES = """
-SELECT toUnixTimestamp64Micro(time) AS at, dedupe_id AS id
+# FINAL would read the whole period to find the newest few, and plans for longer than it takes to look up fifty places.
+# So first the newest places in reading order, which ends as soon as there are enough: a row that was superseded may be
+# among them, one that stands is never missed. Then every row of just these places; the one written last says whether
+# the event is wanted.
+_PLACES = """
+SELECT {columns}, {condition} AS wanted
 FROM feedback_resolved
-WHERE {condition}
-ORDER BY project_id DESC, time DESC, dedupe_id DESC
-LIMIT {{most:UInt32}}
-"""
-
-_CONFIRMED = """
-SELECT {columns}
-FROM {table}
-WHERE {condition}
-  AND time >= fromUnixTimestamp64Micro({{oldest:Int64}}, 'UTC')
-  AND time <= fromUnixTimestamp64Micro({{newest:Int64}}, 'UTC')
-  AND (time, dedupe_id) IN (
-    SELECT fromUnixTimestamp64Micro(place.1, 'UTC'), place.2
-    FROM (SELECT arrayJoin(arrayZip({{times:Array(Int64)}}, {{ids:Array(UInt128)}})) AS place)
-  )
-ORDER BY time DESC, dedupe_id DESC
+WHERE project_id = {{project:String}} AND (time, dedupe_id) IN (
+    SELECT time, dedupe_id FROM feedback_resolved WHERE {condition}
+    ORDER BY project_id DESC, time DESC, dedupe_id DESC
+    LIMIT {{most:UInt32}}
+)
+ORDER BY time DESC, dedupe_id DESC, generation DESC
 """
 
 
@@ -89,13 +81,13 @@ async def newest(warehouse: Warehouse, project: str, filters: Filters, limit: in
         condition = filters.condition(project)
         if after is not None:
             follow(condition, after)
-        places = await _candidates(warehouse, condition, most)
-        distinct = list(dict.fromkeys(places))
-        if distinct:
-            found += await _confirmed(warehouse, filters.condition(project), distinct)
-            after = distinct[-1]
-        if len(places) < most:
+        sql = _PLACES.format(columns=EVENT_COLUMNS, condition=condition.sql)
+        rows = await warehouse.rows(sql, {**condition.parameters, "most": most})
+        found += [row for row in _standing(rows) if row["wanted"]]
+        # Every candidate is a row that is wanted. Not all of them need be there still: parts are merged meanwhile.
+        if sum(bool(row["wanted"]) for row in rows) <= most // 2:
             break
+        after = _place(rows[-1])
     events = [event(row, holds=row["holds"], current=filters.current) for row in found[:limit]]
     more = len(found) > limit
     return Page(events, _place(found[limit - 1]).cursor() if more else None)
@@ -112,21 +104,10 @@ def follow(condition: Condition, after: Place) -> None:
     condition.add("time <= fromUnixTimestamp64Micro({after_time:Int64}, 'UTC')")
 
 
-async def _candidates(warehouse: Warehouse, condition: Condition, most: int) -> list[Place]:
-    rows = await warehouse.rows(_CANDIDATES.format(condition=condition.sql), {**condition.parameters, "most": most})
-    return [_place(row) for row in rows]
-
-
-async def _confirmed(warehouse: Warehouse, condition: Condition, places: Sequence[Place]) -> list[Row]:
-    parameters = {
-        **condition.parameters,
-        "oldest": places[-1].time,
-        "newest": places[0].time,
-        "times": [place.time for place in places],
-        "ids": [place.id for place in places],
-    }
-    sql = _CONFIRMED.format(columns=EVENT_COLUMNS, table=LATEST_ROWS, condition=condition.sql)
-    return await warehouse.rows(sql, parameters)
+def _standing(rows: Sequence[Row]) -> Iterator[Row]:
+    """Of each place the first row."""
+    for _, of_place in groupby(rows, key=_place):
+        yield next(of_place)
 
 
 def _place(row: Row) -> Place:

@@ -156,7 +156,7 @@ def result_list(results: Iterable[tuple[bytes | None, str | None]]) -> bytes:
 
 
 def _result(run_id: bytes | None, error: str | None) -> bytes:
-    head = b'{"id":' + run_id + b"," if run_id is not None else b"{"
     if error is None:
-        return head + b'"success":true}'
+        return b'{"id":%b,"success":true}' % run_id if run_id is not None else b'{"success":true}'
+    head = b'{"id":' + run_id + b"," if run_id is not None else b"{"
     return head + b'"success":false,"error":' + msgspec.json.encode(error) + b"}"

@@ -37,6 +37,9 @@ AT_ONCE = "plaudit.reply_at_once"
 each checked and written apart, the answer costs more than what it answers. A ``ReplyAtOnce``; other servers lack it.
 """
 
+STATUS = "plaudit.status"
+"""Where in the scope the status of its answer is, for whoever stands around a face."""
+
 ReplyAtOnce = Callable[[Scope, Reply], bool]
 """False: not now; the reply goes the ordinary way."""
 
@@ -59,7 +62,8 @@ def json_reply(status: int, value: Any, headers: Iterable[Header] = (), content_
 
 
 async def send_reply(scope: Scope, send: Send, answer: Reply) -> None:
-    """Through the server's extension, where it has it."""
+    """Through the server's extension, where it has it. Leaves the status in the scope."""
+    scope[STATUS] = answer.status
     at_once: ReplyAtOnce | None = scope.get("extensions", _NONE).get(AT_ONCE)
     if at_once is not None and at_once(scope, answer):
         return
@@ -67,24 +71,10 @@ async def send_reply(scope: Scope, send: Send, answer: Reply) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def telling_status(scope: Scope, send: Send, told: Callable[[int], None]) -> Send:
-    """``send``, and in ``scope`` the server's extension, such that ``told`` hears the answer's status on either way."""
-    extensions = scope.get("extensions") or {}
-    at_once: ReplyAtOnce | None = extensions.get(AT_ONCE)
-    if at_once is not None:
-
-        def reply_at_once(scope: Scope, answer: Reply) -> bool:
-            told(answer.status)
-            return at_once(scope, answer)
-
-        extensions[AT_ONCE] = reply_at_once
-
-    async def send_and_tell(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            told(message["status"])
-        await send(message)
-
-    return send_and_tell
+def status_of(scope: Scope) -> int:
+    """What the request was answered by ``send_reply``; 0 if it was not."""
+    status: int = scope.get(STATUS, 0)
+    return status
 
 
 class RefusedError(Exception):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from services.ingest_api.body import Arrived
-from services.ingest_api.replies import Message, Receive, RefusedError, Scope, Send, telling_status
+from services.ingest_api.replies import Message, Receive, RefusedError, Scope, Send, status_of
 from shared.errors import PlauditError
 
 from .sender import Sender
@@ -42,8 +42,11 @@ class RelayedFace:
         self._forwarded_for = forwarded_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if isinstance(receive, Arrived):
+            await self._face(scope, receive, send)
+            self._answered(scope, receive.body)
+            return
         received: list[bytes] = []
-        status = 0
 
         async def receive_and_keep() -> Message:
             message = await receive()
@@ -51,17 +54,12 @@ class RelayedFace:
                 received.append(body)
             return message
 
-        def answered(told: int) -> None:
-            nonlocal status
-            status = told
+        await self._face(scope, receive_and_keep, send)
+        self._answered(scope, b"".join(received))
 
-        if isinstance(receive, Arrived):
-            received.append(receive.body)
-        await self._face(scope, receive if received else receive_and_keep, telling_status(scope, send, answered))
-        if 200 <= status < 300:
-            self._go_on(scope, received[0] if len(received) == 1 else b"".join(received))
-
-    def _go_on(self, scope: Scope, body: bytes) -> None:
+    def _answered(self, scope: Scope, body: bytes) -> None:
+        if not 200 <= status_of(scope) < 300:
+            return
         headers = request_headers(scope, forwarded_for=self._forwarded_for)
         if self._cut is not None:
             try:

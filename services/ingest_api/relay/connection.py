@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, cast
 
 import httptools
@@ -74,22 +74,22 @@ class Connection(asyncio.Protocol):
         """Whether it is open and was used within ``idle_limit`` seconds."""
         return self._transport is not None and self._clock() - self._idle_since <= idle_limit
 
-    async def exchange(self, head: bytes, body: bytes, deadline: float) -> VendorAnswer:
-        """``deadline``: by the clock, when ``expire`` may end it. Raises UnansweredError."""
+    def exchange(self, head: bytes, body: bytes, deadline: float) -> Awaitable[VendorAnswer]:
+        """Sends a request; what comes back is awaited. ``deadline``: by the clock, when ``expire`` may end it.
+
+        Raises UnansweredError, at once or when it is awaited. Not a coroutine: a frame less between an answer and
+        whoever waits for it.
+        """
         if self._transport is None:
             raise UnansweredError("the connection is closed")
         self._status, self._first = 0, b""
         self._deadline = deadline
-        self._waiting = self._loop.create_future()
-        try:
-            if len(body) < _COPY_BELOW:
-                self._transport.write(head + body)
-            else:
-                self._transport.writelines([head, body])
-            return await self._waiting
-        finally:
-            self._waiting = None
-            self._idle_since = self._clock()
+        self._waiting = waiting = self._loop.create_future()
+        if len(body) < _COPY_BELOW:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines([head, body])
+        return waiting
 
     def expire(self) -> None:
         """Ends an exchange that is beyond its deadline. Called now and then: a timer for each would cost more."""
@@ -139,8 +139,9 @@ class Connection(asyncio.Protocol):
         self._answer()
 
     def _answer(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(VendorAnswer(self._status, self._first))
+        waiting = self._nobody_waits()
+        if waiting is not None:
+            waiting.set_result(VendorAnswer(self._status, self._first))
 
     def _give_up(self, reason: str) -> None:
         self._drop()
@@ -155,8 +156,15 @@ class Connection(asyncio.Protocol):
             self._transport = None
 
     def _fail(self, reason: str) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(UnansweredError(reason))
+        waiting = self._nobody_waits()
+        if waiting is not None:
+            waiting.set_exception(UnansweredError(reason))
+
+    def _nobody_waits(self) -> asyncio.Future[VendorAnswer] | None:
+        """From now on; gives who did, if they still do."""
+        waiting, self._waiting = self._waiting, None
+        self._idle_since = self._clock()
+        return waiting if waiting is not None and not waiting.done() else None
 
 
 async def connect(

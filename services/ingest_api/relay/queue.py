@@ -12,16 +12,20 @@ _OVERHEAD = 512
 
 
 class Outgoing(NamedTuple):
-    """One request as it goes out. since: when Plaudit had answered it, in monotonic seconds. tries: before this one."""
+    """One request as it goes out. since: when Plaudit had answered it, in monotonic seconds. size: bytes that it takes
+    while it is held. tries: before this one.
+    """
 
     head: bytes
     body: bytes
     since: float
+    size: int
     tries: int = 0
 
-    @property
-    def size(self) -> int:
-        return len(self.head) + len(self.body) + _OVERHEAD
+
+def outgoing(head: bytes, body: bytes, since: float) -> Outgoing:
+    """A request that was not tried yet."""
+    return Outgoing(head, body, since, len(head) + len(body) + _OVERHEAD)
 
 
 class RelayQueue:
@@ -65,9 +69,10 @@ class RelayQueue:
             self._takers.append(taker)
             try:
                 await taker
-            finally:
+            except asyncio.CancelledError:
                 if taker in self._takers:
                     self._takers.remove(taker)
+                raise
 
     def expired(self, request: Outgoing) -> bool:
         return self._clock() - request.since > self._age

@@ -19,7 +19,7 @@ from shared.telemetry import RelayMetrics
 
 from .breaker import Breaker
 from .connection import Connection, NotSentError, UnansweredError, UntrustedError, VendorAnswer, connect
-from .queue import Outgoing, RelayQueue
+from .queue import Outgoing, RelayQueue, outgoing
 from .upstream import Upstream, request_head
 
 log = structlog.get_logger()
@@ -97,7 +97,7 @@ class Sender:
     def offer(self, method: str, place: bytes, headers: Sequence[Header], body: bytes) -> None:
         """Takes a request for sending on; never waits. ``place``: path and query as asked for."""
         head = request_head(method, place, headers, self._to, len(body))
-        if not self._queue.offer(Outgoing(head, body, self._clock())):
+        if not self._queue.offer(outgoing(head, body, self._clock())):
             self._drop("full")
 
     def unreadable(self) -> None:

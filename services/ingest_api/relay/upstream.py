@@ -97,15 +97,18 @@ def request_headers(scope: Scope, *, forwarded_for: bool) -> list[Header]:
     forwarded_for: add the client's address, as proxies do. Vendors limit requests by client; without it all of a
     team's clients would be one.
     """
-    headers = scope["headers"]
-    kept = [header for header in headers if header[0] not in _NOT_AS_IT_IS]
-    special = [header for header in headers if header[0] in _SPECIAL]
+    kept: list[Header] = []
+    special: list[Header] = []
+    for header in scope["headers"]:
+        if header[0] not in _NOT_AS_IT_IS:
+            kept.append(header)
+        elif header[0] in _SPECIAL:
+            special.append(header)
     if special:
         listed = _listed(special)
         kept = [header for header in kept if header[0] not in listed]
-    client = scope.get("client")
-    hops = [value for name, value in special if name == _FORWARDED]
-    if forwarded_for and client:
+    hops = [value for name, value in special if name == _FORWARDED] if special else []
+    if forwarded_for and (client := scope.get("client")):
         hops.append(client[0].encode("latin-1"))
     if hops:
         kept.append((_FORWARDED, b", ".join(hops)))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Tracer
 
-from services.ingest_api.replies import Header, Receive, Scope, Send, telling_status
+from services.ingest_api.replies import Header, Receive, Scope, Send, status_of
 from shared.tracing.tracing import failed
 
 from .current import at_hand
@@ -46,10 +46,9 @@ class TracedFace:
         }
         span = self._tracer.start_span(f"{method} {self._route}", context, SpanKind.SERVER, attributes)
 
-        def answered(status: int) -> None:
-            span.set_attribute("http.response.status_code", status)
+        with at_hand(span):
+            await self._face(scope, receive, send)
+            if status := status_of(scope):
+                span.set_attribute("http.response.status_code", status)
             if status >= 500:
                 failed(span, str(status))
-
-        with at_hand(span):
-            await self._face(scope, receive, telling_status(scope, send, answered))

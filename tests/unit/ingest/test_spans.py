@@ -36,9 +36,8 @@ REQUEST = {
 
 
 def answering(status: int) -> Face:
-    async def face(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+    async def face(scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_reply(scope, send, json_reply(status, {}))
 
     return face
 
