@@ -18,7 +18,7 @@ from .warehouse import Row, Warehouse
 MOST_IN_A_STORY = 1_000
 
 # The ids under which the trace is known: its own, and where the given one is an alias, what it stands for.
-_IDS = """
+OTHER_IDS = """
 SELECT source, alias, argMax(trace_id, learnt_at) AS root FROM trace_aliases
 WHERE project_id = {project:String} AND source IN {sources:Array(String)} AND (alias, source) IN (
     SELECT alias, source FROM trace_aliases
@@ -30,30 +30,27 @@ WHERE project_id = {project:String} AND source IN {sources:Array(String)} AND (a
 GROUP BY source, alias
 """
 
-# The ids alone are looked for first: the rows of a trace lie together, and few others are read.
+# Where its events are, the newest of each source, each with what all of its source say together. The ids alone are
+# looked for first: testing pairs row by row would cost more than all the rest.
 _PLACES = """
-SELECT project_id, source, dedupe_id, max(key_time) AS key_time, min(first_received) AS first, max(standing) AS said,
-       if(isNull(said.client_time), first, least(assumeNotNull(said.client_time), first)) AS time
-FROM feedback_by_trace
-WHERE project_id = {project:String} AND source IN {sources:Array(String)} AND trace_id IN {member_ids:Array(String)}
-  AND has(arrayZip({member_sources:Array(String)}, {member_ids:Array(String)}), (toString(source), trace_id))
-GROUP BY project_id, source, dedupe_id
+SELECT source, dedupe_id AS id, toUnixTimestamp64Micro(time) AS at, toUnixTimestamp64Micro(received) AS first,
+       toUnixTimestamp64Micro(key_time) AS key_time,
+       argMax(said.vote, ord) OVER of_source AS vote, argMax(said.comment, ord) OVER of_source AS comment,
+       toUnixTimestamp64Micro(maxIf(time, said.vote IS NOT NULL) OVER of_source) AS vote_time,
+       count() OVER of_source AS events, max(received) OVER of_source AS latest
+FROM (
+    SELECT source, dedupe_id, max(key_time) AS key_time, min(first_received) AS received, max(standing) AS said,
+           if(isNull(said.client_time), received, least(assumeNotNull(said.client_time), received)) AS time,
+           (time, received, dedupe_id) AS ord
+    FROM feedback_by_trace
+    WHERE project_id = {project:String} AND source IN {sources:Array(String)} AND trace_id IN {member_ids:Array(String)}
+    GROUP BY source, dedupe_id
+    HAVING has(arrayZip({member_sources:Array(String)}, {member_ids:Array(String)}), (toString(source), any(trace_id)))
+)
+WINDOW of_source AS (PARTITION BY source)
+ORDER BY latest DESC, source, time DESC, received DESC, dedupe_id DESC
+LIMIT {most:UInt32} BY source
 """
-
-_CURRENT = f"""
-SELECT source, argMax(said.vote, ord) AS vote, argMax(said.comment, ord) AS comment,
-       toUnixTimestamp64Micro(maxIf(time, said.vote IS NOT NULL)) AS vote_time, count() AS events, max(first) AS latest
-FROM (SELECT *, (time, first, dedupe_id) AS ord FROM ({_PLACES}))
-GROUP BY source
-ORDER BY latest DESC
-"""  # noqa: S608 -- constants; values are parameters
-
-_NEWEST = f"""
-SELECT dedupe_id AS id, toUnixTimestamp64Micro(time) AS at, toUnixTimestamp64Micro(first) AS first,
-       toUnixTimestamp64Micro(key_time) AS key_time
-FROM ({_PLACES})
-ORDER BY time DESC, first DESC, dedupe_id DESC LIMIT {{most:UInt32}}
-"""  # noqa: S608 -- constants; values are parameters
 
 # An event has the same place in all its rows, so those of these places may be picked before FINAL looks at them.
 _EVENTS = """
@@ -76,36 +73,31 @@ class _Members(NamedTuple):
     roots: dict[str, str]
 
 
-class _Story(NamedTuple):
-    """By source what holds now, the one heard of last first; and where the newest events are, newest first."""
-
-    current: list[Row]
-    places: list[Row]
-
-
 async def story(warehouse: Warehouse, project: str, trace_id: str, source: str | None) -> dict[str, Any]:
     """Raises ApiError: 404 for a trace of which this project has no feedback."""
     sources = [source] if source else [known.value for known in Source]
     asked = _Members([(source, trace_id) for source in sources], dict.fromkeys(sources, trace_id))
     # Most traces have one id: they are looked up while their others are looked for.
-    members, (current, places) = await asyncio.gather(
-        _members(warehouse, project, sources, trace_id), _told_of(warehouse, project, sources, asked)
+    members, places = await asyncio.gather(
+        _members(warehouse, project, sources, trace_id), _places(warehouse, project, sources, asked)
     )
     if members != asked:
-        current, places = await _told_of(warehouse, project, sources, members)
-    roots = members.roots
-    if not current:
+        places = await _places(warehouse, project, sources, members)
+    if not places:
         raise ApiError(404, "unknown_trace", "No feedback on this trace is known in this project; is the id complete?")
     # A trace id names one thing in one format; where both use it, the one that was heard of last comes first.
-    now = current[0]
-    events = [row for row in await _events(warehouse, project, places) if row["source"] == now["source"]]
+    now = places[0]
+    events = await _events(warehouse, project, [place for place in places if place["source"] == now["source"]])
+    roots = members.roots
     return {
         "trace_id": roots[now["source"]],
         "source": now["source"],
         "aliases": [
             member[1] for member in members.ids if member[0] == now["source"] and member[1] != roots[member[0]]
         ],
-        "other_sources": [row["source"] for row in current[1:]],
+        "other_sources": [
+            source for source in dict.fromkeys(place["source"] for place in places) if source != now["source"]
+        ],
         "current": {
             "vote": now["vote"],
             "vote_time": iso(now["vote_time"]) if now["vote"] is not None else None,
@@ -120,34 +112,36 @@ async def story(warehouse: Warehouse, project: str, trace_id: str, source: str |
 async def _members(warehouse: Warehouse, project: str, sources: list[str], trace_id: str) -> _Members:
     parameters: dict[str, Any] = {"project": project, "sources": sources}
     roots = dict.fromkeys(sources, trace_id)
-    known = await warehouse.rows(_IDS, {**parameters, "ids": [trace_id]})
+    known = await warehouse.rows(OTHER_IDS, {**parameters, "ids": [trace_id]})
     standing_for = {row["source"]: row["root"] for row in known if row["alias"] == trace_id}
     if standing_for:
         roots |= standing_for
-        known = await warehouse.rows(_IDS, {**parameters, "ids": sorted({trace_id, *roots.values()})})
+        known = await warehouse.rows(OTHER_IDS, {**parameters, "ids": sorted({trace_id, *roots.values()})})
     members = {(source, root) for source, root in roots.items()}
     members |= {(row["source"], row["alias"]) for row in known if roots[row["source"]] == row["root"]}
     return _Members(sorted(members), roots)
 
 
-async def _told_of(warehouse: Warehouse, project: str, sources: list[str], members: _Members) -> _Story:
+async def _places(warehouse: Warehouse, project: str, sources: list[str], members: _Members) -> list[Row]:
     parameters = {
         "project": project,
         "sources": sources,
         "member_sources": [member[0] for member in members.ids],
         "member_ids": [member[1] for member in members.ids],
+        "most": MOST_IN_A_STORY,
     }
-    current, places = await asyncio.gather(
-        warehouse.rows(_CURRENT, parameters), warehouse.rows(_NEWEST, {**parameters, "most": MOST_IN_A_STORY})
-    )
-    return _Story(current, places)
+    return await warehouse.rows(_PLACES, parameters)
 
 
 async def _events(warehouse: Warehouse, project: str, places: list[Row]) -> list[Row]:
-    """The events of these places as they were sent, in the order of time."""
+    """The events of these places as they were sent, with when each was, in the order of time."""
     keys = {"times": [place["key_time"] for place in places], "ids": [place["id"] for place in places]}
     found = {row["id"]: row for row in await warehouse.rows(_EVENTS, {"project": project, **keys})}
-    return [found[place["id"]] | place for place in reversed(places) if place["id"] in found]
+    return [
+        found[place["id"]] | {"at": place["at"], "first": place["first"]}
+        for place in reversed(places)
+        if place["id"] in found
+    ]
 
 
 def merged(events: Sequence[Row]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _asks(sql: str) -> bool:
 
 def replaced(sql: str, name: str, value: Any) -> str:
     """With a value in place of a query parameter."""
-    for kind in ("String", "Array(String)"):
+    for kind in ("String", "Array(String)", "UInt32"):
         sql = sql.replace(f"{{{name}:{kind}}}", repr(value))
     return sql
 
@@ -135,8 +135,8 @@ def told(engine: Engine) -> dict[str, Any]:
         "traces": both("SELECT trace_id, name, model FROM traces"),
         "feedback_of": both("SELECT * FROM feedback_of(project = 'shop', trace = 'alias-7')"),
         "shard by shard": sorted(engine.run("cluster", "SELECT * FROM by_shard"), key=repr),
-        "ids": both(story._IDS, **trace),
-        "places": both(f"SELECT dedupe_id, time FROM ({story._PLACES})", **trace, **members),
+        "ids": both(story.OTHER_IDS, **trace),
+        "places": both(f"SELECT id, at FROM ({story._PLACES})", **trace, **members, most=1000),
         "refresh": both(f"{identities} SELECT trace_id, dedupe_id, trace_vote FROM identities"),
     }
 

@@ -77,7 +77,7 @@ def test_one_project_reads_no_other(large: Store) -> None:
 
 def test_the_story_of_a_trace_reads_no_other(large: Store) -> None:
     parameters = {"project": "large", "sources": ["lunary", "langwatch"], "ids": [named(large, 1)]}
-    rows, read = ask(large, story._IDS, **parameters)
+    rows, read = ask(large, story.OTHER_IDS, **parameters)
     assert [row[1] for row in rows] == [named(large, 0)]
     print(f"{read:,} rows of aliases")  # noqa: T201 -- a figure of the documentation
     assert read < 10 * GRANULE

@@ -101,6 +101,38 @@ def test_whoever_was_away_longer_than_the_log_is_kept_derives_everything_anew(st
     assert verdicts(store) == {"t": "up", "unlogged": "down"}
 
 
+def test_deriving_anew_in_slices_says_what_deriving_at_once_says(store: Store) -> None:
+    for number in range(40):
+        store.langwatch(f"t{number}", 1, NOW - 5000 + 10 * number)
+        # Later events of the same trace fall into other slices.
+        store.langwatch(f"t{number}", (-1, 0)[number % 2], NOW - 4000 + 90 * number)
+    store.refresh()
+    at_once = verdicts(store)
+    assert set(at_once.values()) == {"down", "undone"}
+    store.client.command("TRUNCATE TABLE feedback_resolved")
+    assert verdicts(store) == {}
+    Refresher(store.client, settle_after=1.0, slice_rows=9).rebuild()
+    assert verdicts(store) == at_once
+    generations = store.client.query("SELECT uniqExact(generation) FROM feedback_resolved FINAL").result_rows
+    assert generations[0][0] > 1, "it was not sliced"
+
+
+def test_what_has_settled_is_merged_into_what_is_older(store: Store) -> None:
+    """However different their sizes: FINAL is dear where parts lie over each other."""
+    store.client.command("ALTER TABLE feedback_resolved MODIFY SETTING min_age_to_force_merge_seconds = 1")
+    columns = "project_id, time, dedupe_id, generation, received_at"
+    rows = "SELECT 'p', toDateTime64('2026-01-01', 6, 'UTC') + number, number, {}, now() FROM numbers({})"
+    for generation, count in ((1, 200_000), (2, 5), (3, 5)):
+        store.client.command(f"INSERT INTO feedback_resolved ({columns}) {rows.format(generation, count)}")
+    parts = (
+        "SELECT count() FROM system.parts WHERE active AND database = currentDatabase() AND table = 'feedback_resolved'"
+    )
+    deadline = time.monotonic() + 60
+    while (left := store.client.query(parts).result_rows[0][0]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left == 1
+
+
 def test_of_two_that_write_at_once_the_one_that_read_later_wins(store: Store) -> None:
     slow = Refresher(connect(store.settings), settle_after=1.0)
     slow.refresh()
