@@ -2,6 +2,7 @@
 
     python -m bench.queries --data FOLDER --events 20000000          # builds what is missing, then measures
     python -m bench.queries --data FOLDER --build-only
+    python -m bench.queries --data FOLDER --unsettled                # with rows that are not merged yet
 
 The data set (seeded, see feedback_data) is kept in FOLDER, outside of the source tree, and used again.
 """
@@ -15,7 +16,8 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench.feedback_data import END, PROJECTS, days, insert_day
+from bench.feedback_data import DAYS, END, PROJECTS, days, insert_day
 from services.analytics.breakdown import Dimension, breakdown
 from services.analytics.filters import Filters, VoteFilter
 from services.analytics.listing import newest
@@ -211,6 +213,27 @@ def derive(client: Client, console: Console) -> None:
         client.command(f"OPTIMIZE TABLE {table} FINAL")
 
 
+_REWRITTEN = """
+INSERT INTO feedback_resolved SELECT * REPLACE (generation + {number} AS generation) FROM feedback_resolved FINAL
+WHERE time > '{since}' AND cityHash64(dedupe_id, {number}) % {share} = 0
+"""
+
+
+@contextmanager
+def unsettled(client: Client) -> Iterator[None]:
+    """As between two merges: what an hour of refreshes wrote lies over the rest in parts of its own: a tenth of the
+    last hour's events, a thousandth of two days', a millionth of all, eight times each.
+    """
+    client.command("SYSTEM STOP MERGES feedback_resolved")
+    for hours, share in ((1, 10), (45, 1_000), (24 * DAYS, 1_000_000)):
+        since = (END - timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S")
+        for number in range(1, 9):
+            client.command(_REWRITTEN.format(since=since, share=share, number=number))
+    yield
+    client.command("SYSTEM START MERGES feedback_resolved")
+    client.command("OPTIMIZE TABLE feedback_resolved FINAL")
+
+
 async def measure(settings: ClickHouseSettings, client: Client, projects: list[str]) -> list[Figure]:
     ours = Warehouse(lambda: connect_async(settings, 60.0), concurrency=4, timeout=60.0, memory=_MEMORY)
     ideal = IdealWarehouse(lambda: connect_async(settings, 60.0), concurrency=4, timeout=60.0, memory=_MEMORY)
@@ -282,6 +305,7 @@ def main() -> int:
     parser.add_argument("--projects", nargs="*", default=list(PROJECTS))
     parser.add_argument("--build-only", action="store_true")
     parser.add_argument("--derive", action="store_true", help="derive the tables anew")
+    parser.add_argument("--unsettled", action="store_true", help="with rows that are not merged yet")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     console = Console(file=sys.stderr)
@@ -295,8 +319,9 @@ def main() -> int:
         exists = client.query("EXISTS TABLE ideal_stories").result_rows[0][0]
         if arguments.derive or not exists:
             derive(client, console)
-        figures = asyncio.run(measure(settings, client, arguments.projects))
-        state = _state(client)
+        with unsettled(client) if arguments.unsettled else nullcontext():
+            figures = asyncio.run(measure(settings, client, arguments.projects))
+            state = _state(client)
         Console().print(shown(figures))
         for figure in figures:
             Console().print(f"{figure.question}, {figure.project}:", *figure.read, sep="\n  ", highlight=False)
