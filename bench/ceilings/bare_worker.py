@@ -85,6 +85,7 @@ def _langwatch_row(envelope: _Envelope, event: _Event, entry_id: str) -> tuple[A
         event.index,
         entry_id,
         event.raw,
+        False,
     )
 
 
@@ -120,6 +121,7 @@ def _lunary_row(envelope: _Envelope, event: _Event, entry_id: str) -> tuple[Any,
         event.index,
         entry_id,
         event.raw,
+        False,
     )
 
 

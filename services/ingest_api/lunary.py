@@ -11,7 +11,7 @@ from shared.envelope import RawEvent
 from shared.errors import InvalidEventError
 from shared.events import Source
 from shared.formats.lunary import is_uuid
-from shared.formats.lunary_batch import MISSING_EVENTS, BatchReader, Item
+from shared.formats.lunary_batch import MISSING_EVENTS, BatchReader
 from shared.formats.lunary_runs import RunHead
 from shared.formats.nodejson import loads
 from shared.keys import Key, KeyKind
@@ -20,7 +20,7 @@ from shared.telemetry import exception_fields
 from .body import inflate
 from .door import Door, blanked
 from .learning import Learner
-from .lunary_access import UnauthorizedError, answer, lunary_key, presented_token, rehomed, result_list
+from .lunary_access import UnauthorizedError, answer, lunary_key, presented_token, rehomed, result, result_list
 from .replies import TOO_LARGE, Receive, RefusedError, Scope, Send
 
 log = structlog.get_logger()
@@ -70,16 +70,23 @@ class LunaryFace:
         items, heads = read(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(read, body)
         if len(items) > self._door.settings.ingest_events_limit:
             raise RefusedError(TOO_LARGE, "too many events in one request")
+        own, kept_as_sent = key.project_ids[0], key.kind is KeyKind.LUNARY_PUBLIC
         events: list[tuple[str, RawEvent]] = []
-        results: list[tuple[bytes | None, str | None]] = []
-        for item in items:
-            error = item.error
-            if item.raw is not None:
-                error = self._keep(item, item.raw, key, token, events)
-            results.append((item.run_id, error))
+        results: list[bytes] = []
+        refused = 0
+        for place, run_id, raw, app_id, error in items:
+            refusal = error
+            if raw is not None:
+                if kept_as_sent and app_id is None:
+                    events.append((own, RawEvent(place, raw)))
+                else:
+                    refusal = self._keep(place, raw, app_id, key, token, events)
+            if refusal is not None:
+                refused += 1
+            results.append(result(run_id, refusal))
         if events:
             await self._door.take(Source.LUNARY, events)
-        self._count(results, len(events))
+        self._count(len(items), len(events), refused)
         if self._door.learner is not None and heads:
             await self._learn(self._door.learner, heads, key, token)
         return result_list(results)
@@ -96,28 +103,29 @@ class LunaryFace:
         except Exception as error:  # the events are in the log by now: whatever fails here, the answer is 200
             log.exception("not_learnt", **exception_fields(error))
 
-    def _keep(self, item: Item, raw: bytes, key: Key, token: str, events: list[tuple[str, RawEvent]]) -> str | None:
+    def _keep(
+        self, place: int, raw: bytes, app_id: str | None, key: Key, token: str, events: list[tuple[str, RawEvent]]
+    ) -> str | None:
         """Adds one event with its project to ``events``, or says what is wrong with it."""
         project_id = key.project_ids[0]
         if key.kind is KeyKind.LUNARY_PRIVATE:
             raw = blanked(raw, token, _NIL_UUID)
-        if item.app_id is not None:
-            home = rehomed(self._door, key, item.app_id)
-            if home is None and not is_uuid(item.app_id):
-                return f'invalid input syntax for type uuid: "{item.app_id}"'
+        if app_id is not None:
+            home = rehomed(self._door, key, app_id)
+            if home is None and not is_uuid(app_id):
+                return f'invalid input syntax for type uuid: "{app_id}"'
             project_id = home or project_id
-            named = self._door.known_key(item.app_id.lower())
+            named = self._door.known_key(app_id.lower())
             if named is not None and named.kind is not KeyKind.LUNARY_PUBLIC:
-                raw = blanked(raw, item.app_id, _NIL_UUID if is_uuid(item.app_id) else None)
-        events.append((project_id, RawEvent(item.place, raw)))
+                raw = blanked(raw, app_id, _NIL_UUID if is_uuid(app_id) else None)
+        events.append((project_id, RawEvent(place, raw)))
         return None
 
-    def _count(self, results: list[tuple[bytes | None, str | None]], accepted: int) -> None:
-        refused = sum([error is not None for _, error in results])
+    def _count(self, all_events: int, accepted: int, refused: int) -> None:
         tally = self._door.tally.events
         tally["lunary", "accepted"] += accepted
         tally["lunary", "refused"] += refused
-        tally["lunary", "skipped"] += len(results) - accepted - refused
+        tally["lunary", "skipped"] += all_events - accepted - refused
 
 
 def _legacy_token(body: bytes) -> str:

@@ -150,12 +150,13 @@ def rehomed(door: Door, key: Key, app_id: str) -> str | None:
     return next((project_id for project_id in named.project_ids if project_id in key.project_ids), None)
 
 
-def result_list(results: Iterable[tuple[bytes | None, str | None]]) -> bytes:
-    """The JSON of results, each of a run id as sent (its JSON) and what was wrong with the event."""
-    return b"[" + b",".join([_result(run_id, error) for run_id, error in results]) + b"]"
+def result_list(results: Iterable[bytes]) -> bytes:
+    """What ``result`` gave for each event, as one JSON array."""
+    return b"[" + b",".join(results) + b"]"
 
 
-def _result(run_id: bytes | None, error: str | None) -> bytes:
+def result(run_id: bytes | None, error: str | None) -> bytes:
+    """The JSON of what became of one event, from its run id as sent (its JSON) and what was wrong with it."""
     if error is None:
         return b'{"id":%b,"success":true}' % run_id if run_id is not None else b'{"success":true}'
     head = b'{"id":' + run_id + b"," if run_id is not None else b"{"
