@@ -59,6 +59,7 @@ class RelayQueue:
 
     async def take(self) -> Outgoing:
         """The next one; waits for it. Whoever takes it says ``done`` or ``again`` at last."""
+        loop = asyncio.get_running_loop()
         while True:
             while self._ready:
                 request = self._ready.popleft()
@@ -66,7 +67,7 @@ class RelayQueue:
                     return request
                 self.done(request)
                 self._on_expired()
-            taker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            taker: asyncio.Future[None] = loop.create_future()
             self._takers.append(taker)
             try:
                 await taker

@@ -20,7 +20,7 @@ from shared.telemetry import RelayMetrics
 from .breaker import Breaker
 from .connection import Connection, NotSentError, UnansweredError, UntrustedError, VendorAnswer, connect
 from .queue import Outgoing, RelayQueue, outgoing
-from .upstream import Upstream, request_head
+from .upstream import HeadWriter, Upstream
 
 log = structlog.get_logger()
 
@@ -74,6 +74,7 @@ class Sender:
     ) -> None:
         self.source = source
         self._to = to
+        self._write_head = HeadWriter(to)
         self._tls = to.tls
         self._limits = limits
         self._breaker = breaker
@@ -96,7 +97,7 @@ class Sender:
 
     def offer(self, method: str, place: bytes, headers: Sequence[Header], body: bytes) -> None:
         """Takes a request for sending on; never waits. ``place``: path and query as asked for."""
-        head = request_head(method, place, headers, self._to, len(body))
+        head = self._write_head(method, place, headers, len(body))
         if not self._queue.offer(outgoing(head, body, self._clock())):
             self._drop("full")
 
@@ -145,9 +146,11 @@ class Sender:
         try:
             while True:
                 request = await self._queue.take()
+                waited = False
                 while pause := self._breaker.wait():
                     await self._sleep(pause)
-                if self._queue.expired(request):
+                    waited = True
+                if waited and self._queue.expired(request):
                     self._breaker.passed()
                     self._settle(request, "expired")
                     continue

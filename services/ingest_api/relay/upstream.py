@@ -122,15 +122,21 @@ def target(scope: Scope) -> bytes:
     return path + b"?" + query if query else path
 
 
-def request_head(method: str, place: bytes, headers: Iterable[Header], to: Upstream, length: int) -> bytes:
-    """The request's first lines on the wire."""
-    lines = b"\r\n".join([b": ".join(header) for header in headers])
-    return b"%b %b%b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
-        method.encode(),
-        to.prefix.encode(),
-        place,
-        to.authority.encode(),
-        length,
-        lines,
-        b"\r\n" if lines else b"",
-    )
+class HeadWriter:
+    """Writes the first lines of requests to one upstream."""
+
+    def __init__(self, to: Upstream) -> None:
+        self._prefix = to.prefix.encode()
+        self._host = b"host: %b\r\n" % to.authority.encode()
+
+    def __call__(self, method: str, place: bytes, headers: Iterable[Header], length: int) -> bytes:
+        """``place``: path and query as asked for. ``length``: bytes of the body."""
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return b"%b %b%b HTTP/1.1\r\n%bcontent-length: %d\r\n%b\r\n" % (
+            method.encode(),
+            self._prefix,
+            place,
+            self._host,
+            length,
+            lines,
+        )

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import Url
 
-from services.ingest_api.relay.upstream import end_to_end, request_head, request_headers, target, upstream
+from services.ingest_api.relay.upstream import HeadWriter, end_to_end, request_headers, target, upstream
 from shared.settings import RelaySettings
 
 
@@ -69,7 +69,7 @@ def test_a_request_asks_for_what_was_asked_for() -> None:
 
 
 def test_the_first_lines_of_a_request() -> None:
-    head = request_head("PATCH", b"/v1/x?a", [(b"x-a", b"\xff")], upstream(Url("https://h:8443/p")), 12)
+    head = HeadWriter(upstream(Url("https://h:8443/p")))("PATCH", b"/v1/x?a", [(b"x-a", b"\xff")], 12)
     assert head == b"PATCH /p/v1/x?a HTTP/1.1\r\nhost: h:8443\r\ncontent-length: 12\r\nx-a: \xff\r\n\r\n"
-    bare = request_head("POST", b"/", [], upstream(Url("http://h")), 0)
+    bare = HeadWriter(upstream(Url("http://h")))("POST", b"/", [], 0)
     assert bare == b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n"
