@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import httptools
@@ -56,44 +56,47 @@ class VendorAnswer(NamedTuple):
         return min(float(found[1]), _LONGEST_PAUSE) if found else None
 
 
+OnEnd = Callable[["Connection", VendorAnswer | UnansweredError], None]
+"""Told once of every request that was begun: what came of it."""
+
+
 class Connection(asyncio.Protocol):
     """Open it with ``connect``. One request at a time. ``clock``: monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], on_end: OnEnd) -> None:
         self._clock = clock
+        self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._waiting: asyncio.Future[VendorAnswer] | None = None
+        self._busy = False
         self._status = 0
         self._first = b""
+        self._complete = False
         self._deadline = 0.0
-        self._loop = asyncio.get_running_loop()
         self._idle_since = clock()
 
-    def usable(self, idle_limit: float) -> bool:
-        """Whether it is open and was used within ``idle_limit`` seconds."""
-        return self._transport is not None and self._clock() - self._idle_since <= idle_limit
+    @property
+    def free(self) -> bool:
+        """Whether it is open, with nothing on its way."""
+        return self._transport is not None and not self._busy
 
-    def exchange(self, head: bytes, body: bytes, deadline: float) -> Awaitable[VendorAnswer]:
-        """Sends a request; what comes back is awaited. ``deadline``: by the clock, when ``expire`` may end it.
+    def used_since(self, since: float) -> bool:
+        """By the clock; a vendor closes what is idle for long."""
+        return self._idle_since >= since
 
-        Raises UnansweredError, at once or when it is awaited. Not a coroutine: a frame less between an answer and
-        whoever waits for it.
-        """
-        if self._transport is None:
-            raise UnansweredError("the connection is closed")
-        self._status, self._first = 0, b""
+    def begin(self, head: bytes, body: bytes, deadline: float) -> None:
+        """Sends a request, where it is ``free``. ``deadline``: by the clock, when ``expire`` may end it."""
+        assert self._transport is not None, "only a free connection takes a request"
+        self._busy, self._complete, self._status, self._first = True, False, 0, b""
         self._deadline = deadline
-        self._waiting = waiting = self._loop.create_future()
         if len(body) < _COPY_BELOW:
             self._transport.write(head + body)
         else:
             self._transport.writelines([head, body])
-        return waiting
 
     def expire(self) -> None:
         """Ends an exchange that is beyond its deadline. Called now and then: a timer for each would cost more."""
-        if self._waiting is not None and self._clock() > self._deadline:
+        if self._busy and self._clock() > self._deadline:
             self._give_up("no answer in time")
 
     def close(self) -> None:
@@ -113,7 +116,7 @@ class Connection(asyncio.Protocol):
             self._fail(f"closed by the vendor{f': {exc}' if exc else ''}")
 
     def data_received(self, data: bytes) -> None:
-        if self._waiting is None:
+        if not self._busy:
             # Nobody asked: a timeout's 408, as some servers send before they close.
             self.close()
             return
@@ -123,6 +126,8 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._give_up(f"no HTTP: {type(error).__name__}")
+        if self._complete:
+            self._answer()
 
     # What follows is called by the parser.
 
@@ -134,15 +139,14 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if not self._status:
             return  # a 1xx; the answer follows
-        if not self._parser.should_keep_alive():
+        if self._complete or not self._parser.should_keep_alive():
+            # Of two answers to one request nobody can say what the next one would be an answer to.
             self._drop()
-        self._answer()
+        # Told when all that came was read: whoever hears of it may begin the next request.
+        self._complete = True
 
     def _answer(self) -> None:
-        waiting = self._nobody_waits()
-        if waiting is not None:
-            # Made as a tuple of the class: calling the class costs twice as much.
-            waiting.set_result(tuple.__new__(VendorAnswer, (self._status, self._first)))
+        self._end(VendorAnswer(self._status, self._first))
 
     def _give_up(self, reason: str) -> None:
         self._drop()
@@ -157,15 +161,13 @@ class Connection(asyncio.Protocol):
             self._transport = None
 
     def _fail(self, reason: str) -> None:
-        waiting = self._nobody_waits()
-        if waiting is not None:
-            waiting.set_exception(UnansweredError(reason))
+        self._end(UnansweredError(reason))
 
-    def _nobody_waits(self) -> asyncio.Future[VendorAnswer] | None:
-        """From now on; gives who did, if they still do."""
-        waiting, self._waiting = self._waiting, None
-        self._idle_since = self._clock()
-        return waiting if waiting is not None and not waiting.done() else None
+    def _end(self, outcome: VendorAnswer | UnansweredError) -> None:
+        if self._busy:
+            self._busy, self._complete = False, False
+            self._idle_since = self._clock()
+            self._on_end(self, outcome)
 
 
 async def connect(
@@ -173,13 +175,14 @@ async def connect(
     tls: ssl.SSLContext | None,
     timeout: float,  # noqa: ASYNC109 -- of the connecting alone
     clock: Callable[[], float],
+    on_end: OnEnd,
 ) -> Connection:
     """Raises NotSentError; UntrustedError where the certificate does not verify."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
             _, connection = await loop.create_connection(
-                lambda: Connection(clock), to.host, to.port, ssl=tls, server_hostname=to.host if tls else None
+                lambda: Connection(clock, on_end), to.host, to.port, ssl=tls, server_hostname=to.host if tls else None
             )
     except ssl.SSLCertVerificationError as error:
         raise UntrustedError(f"certificate: {error.verify_message}") from error

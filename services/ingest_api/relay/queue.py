@@ -31,16 +31,23 @@ def outgoing(head: bytes, body: bytes, since: float) -> Outgoing:
 
 class RelayQueue:
     """First come, first served. What is too much is refused when it comes; what became too old is dropped when its
-    turn comes. ``on_expired`` is told of each of these. limit: bytes. age: seconds. clock: monotonic seconds.
+    turn comes: ``on_expired`` is told of each of these. ``on_ready`` is told whenever there is one more to take.
+    limit: bytes. age: seconds. Times are monotonic.
     """
 
-    def __init__(self, limit: int, age: float, *, clock: Callable[[], float], on_expired: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        age: float,
+        *,
+        on_expired: Callable[[], None],
+        on_ready: Callable[[], None],
+    ) -> None:
         self._limit = limit
         self._age = age
-        self._clock = clock
         self._on_expired = on_expired
+        self._on_ready = on_ready
         self._ready: deque[Outgoing] = deque()
-        self._takers: list[asyncio.Future[None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
         self.held_bytes = 0
@@ -57,27 +64,20 @@ class RelayQueue:
         self._put(request)
         return True
 
-    async def take(self) -> Outgoing:
-        """The next one; waits for it. Whoever takes it says ``done`` or ``again`` at last."""
-        loop = asyncio.get_running_loop()
-        while True:
-            while self._ready:
-                request = self._ready.popleft()
-                if not self.expired(request):
-                    return request
-                self.done(request)
-                self._on_expired()
-            taker: asyncio.Future[None] = loop.create_future()
-            self._takers.append(taker)
-            try:
-                await taker
-            except asyncio.CancelledError:
-                if taker in self._takers:
-                    self._takers.remove(taker)
-                raise
+    @property
+    def ready(self) -> bool:
+        """Whether there may be one to take."""
+        return bool(self._ready)
 
-    def expired(self, request: Outgoing) -> bool:
-        return self._clock() - request.since > self._age
+    def take(self, now: float) -> Outgoing | None:
+        """The next one, if there is one. Whoever takes it says ``done`` or ``again`` at last."""
+        while self._ready:
+            request = self._ready.popleft()
+            if now - request.since <= self._age:
+                return request
+            self.done(request)
+            self._on_expired()
+        return None
 
     def done(self, request: Outgoing) -> None:
         """It is no longer held, whatever became of it."""
@@ -96,9 +96,4 @@ class RelayQueue:
 
     def _put(self, request: Outgoing) -> None:
         self._ready.append(request)
-        # The last to wait goes first: its connection was used last and is the least likely to have been closed.
-        while self._takers:
-            taker = self._takers.pop()
-            if not taker.done():
-                taker.set_result(None)
-                return
+        self._on_ready()

@@ -1,4 +1,4 @@
-"""Sending on: lanes that take requests from the queue and bring them to one vendor, each at most once.
+"""Sending on: what waits in the queue goes to one vendor over a few connections, each request at most once.
 
 A request is offered again only where the vendor certainly did not take it: no connection, 429, 503. Whatever else goes
 wrong after it was sent is a loss that is counted, since a second copy might count twice there.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random as random_module
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from services.ingest_api.replies import Header
+from shared.tasks import call_off
 from shared.telemetry import RelayMetrics
 
 from .breaker import Breaker
@@ -70,7 +71,6 @@ class Sender:
         queue_age: float,
         clock: Callable[[], float],
         random: random_module.Random,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.source = source
         self._to = to
@@ -81,11 +81,14 @@ class Sender:
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._sleep = sleep
-        self._queue = RelayQueue(queue_bytes, queue_age, clock=clock, on_expired=lambda: self._drop("expired"))
+        self._queue = RelayQueue(queue_bytes, queue_age, on_expired=lambda: self._drop("expired"), on_ready=self._stir)
         self._observe_delay = metrics.delay.labels(source).observe
         self._relayed = self._dropped = self._counted = 0
-        self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._sending: dict[Connection, Outgoing] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stirred = self._paused = False
         metrics.queued.labels(source).set_function(lambda: self._queue.held)
         metrics.queued_bytes.labels(source).set_function(lambda: self._queue.held_bytes)
         metrics.breaker_open.labels(source).set_function(lambda: self._breaker.open)
@@ -107,19 +110,23 @@ class Sender:
 
     async def run(self) -> None:
         """Sends for ever; cancel to stop. What waits then has ``drain`` seconds."""
-        lanes = [asyncio.create_task(self._lane()) for _ in range(self._limits.lanes)]
-        lanes.append(asyncio.create_task(self._sweep()))
+        self._loop = asyncio.get_running_loop()
+        self._stir()
+        sweeping = asyncio.create_task(self._sweep())
         try:
-            done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
-            for lane in done:
-                lane.result()
+            await asyncio.shield(sweeping)
         except asyncio.CancelledError:
             await self._drained()
             raise
         finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            self._loop = None
+            await call_off([sweeping, *self._opening])
+            for connection, request in list(self._sending.items()):
+                self._settle(request, "closing")
+                del self._sending[connection]
+                connection.close()
+            for connection in self._idle:
+                connection.close()
             if self._queue.held:
                 self._drop("closing", self._queue.held)
             self._fold()
@@ -127,7 +134,7 @@ class Sender:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
-            for connection in list(self._connections):
+            for connection in list(self._sending):
                 connection.expire()
             self._fold()
 
@@ -141,52 +148,93 @@ class Sender:
             async with asyncio.timeout(self._limits.drain):
                 await self._queue.emptied()
 
-    async def _lane(self) -> None:
-        connection: Connection | None = None
-        try:
-            while True:
-                request = await self._queue.take()
-                waited = False
-                while pause := self._breaker.wait():
-                    await self._sleep(pause)
-                    waited = True
-                if waited and self._queue.expired(request):
-                    self._breaker.passed()
-                    self._settle(request, "expired")
-                    continue
-                connection = await self._send(request, connection)
-        finally:
-            if connection is not None:
-                self._close(connection)
+    def _stir(self) -> None:
+        """Sends what waits, at the end of this turn of the loop: what is offered meanwhile goes with it."""
+        if self._loop is not None and not self._stirred and not self._paused:
+            self._stirred = True
+            self._loop.call_soon(self._dispatch)
 
-    async def _send(self, request: Outgoing, connection: Connection | None) -> Connection | None:
-        """One try. Gives the connection for the next."""
-        limits = self._limits
+    def _dispatch(self) -> None:
+        self._stirred = False
+        now = self._clock()
+        while self._loop is not None and self._queue.ready and self._has_room():
+            if pause := self._breaker.wait():
+                self._pause(self._loop, pause)
+                return
+            request = self._queue.take(now)
+            if request is None:
+                self._breaker.passed()
+                return
+            connection = self._idle_connection(now)
+            if connection is not None:
+                self._begin(request, connection, now)
+            else:
+                opening = self._loop.create_task(self._open_for(request))
+                self._opening.add(opening)
+                opening.add_done_callback(self._opened)
+
+    def _has_room(self) -> bool:
+        return len(self._sending) + len(self._opening) < self._limits.lanes
+
+    def _pause(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        def over() -> None:
+            self._paused = False
+            self._stir()
+
+        if not self._paused:
+            self._paused = True
+            loop.call_later(seconds, over)
+
+    def _idle_connection(self, now: float) -> Connection | None:
+        # The one used last is the least likely to have been closed by the vendor.
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.free and connection.used_since(now - self._limits.idle):
+                return connection
+            connection.close()
+        return None
+
+    async def _open_for(self, request: Outgoing) -> None:
         try:
-            if connection is None or not connection.usable(limits.idle):
-                if connection is not None:
-                    self._close(connection)
-                connection = None
-                connection = await connect(self._to, self._tls, limits.connect_timeout, self._clock)
-                self._connections.add(connection)
-            answer = await connection.exchange(request.head, request.body, self._clock() + limits.timeout)
+            connection = await connect(self._to, self._tls, self._limits.connect_timeout, self._clock, self._ended)
         except NotSentError as error:
-            self._failed(error.reason)
-            self._retry_or_drop(request, None, "untrusted" if isinstance(error, UntrustedError) else "unreachable")
-        except UnansweredError as error:
-            self._failed(error.reason)
-            self._settle(request, "unanswered")
+            self._not_sent(request, error)
         except asyncio.CancelledError:
             self._breaker.passed()
             self._settle(request, "closing")
             raise
         else:
-            self._judge(request, answer)
-        return connection
+            if connection.free:
+                self._begin(request, connection, self._clock())
+            else:
+                self._not_sent(request, NotSentError("closed as soon as it was open"))
 
-    def _close(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-        connection.close()
+    def _not_sent(self, request: Outgoing, error: NotSentError) -> None:
+        self._failed(error.reason)
+        self._retry_or_drop(request, None, "untrusted" if isinstance(error, UntrustedError) else "unreachable")
+
+    def _opened(self, opening: asyncio.Task[None]) -> None:
+        self._opening.discard(opening)
+        self._stir()
+
+    def _begin(self, request: Outgoing, connection: Connection, now: float) -> None:
+        self._sending[connection] = request
+        connection.begin(request.head, request.body, now + self._limits.timeout)
+
+    def _ended(self, connection: Connection, outcome: VendorAnswer | UnansweredError) -> None:
+        request = self._sending.pop(connection, None)
+        if request is None:
+            return
+        if isinstance(outcome, UnansweredError):
+            self._failed(outcome.reason)
+            self._settle(request, "unanswered")
+        else:
+            self._judge(request, outcome)
+        if connection.free:
+            self._idle.append(connection)
+        if self._queue.ready:
+            # Not in the next turn: an answer that came makes room for what waits.
+            self._dispatch()
 
     def _judge(self, request: Outgoing, answer: VendorAnswer) -> None:
         status = answer.status
