@@ -197,12 +197,12 @@ class Sender:
     async def _open_for(self, request: Outgoing) -> None:
         try:
             connection = await connect(self._to, self._tls, self._limits.connect_timeout, self._clock, self._ended)
-        except NotSentError as error:
-            self._not_sent(request, error)
         except asyncio.CancelledError:
             self._breaker.passed()
             self._settle(request, "closing")
             raise
+        except Exception as error:  # noqa: BLE001 -- whatever it is, nothing was sent
+            self._not_sent(request, error if isinstance(error, NotSentError) else NotSentError(type(error).__name__))
         else:
             if connection.free:
                 self._begin(request, connection, self._clock())
