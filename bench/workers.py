@@ -17,7 +17,7 @@ from bench.pieces import stage
 from bench.ready_blocks import insert_ready_blocks
 
 _SINGLES = 160_000
-_HUNDREDS = 1_200_000
+_HUNDREDS = 400_000
 _MILLION = 1_000_000
 _HURRIED = 1_500
 
