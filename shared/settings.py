@@ -489,10 +489,11 @@ class RelaySettings(_Settings):
         300.0, gt=0, description="Seconds that a request may wait for a vendor; then it is dropped, counted."
     )
     relay_connections: int = Field(
-        16,
+        64,
         ge=1,
-        le=256,
-        description="Connections to one vendor, by process: requests of the relay on their way at once.",
+        le=1024,
+        description="Connections to one vendor, by process: requests of the relay on their way at once. Divided by the "
+        "seconds that an answer takes, this is what it can relay a second.",
     )
     relay_timeout: float = Field(
         15.0, gt=0, description="Seconds for a vendor's answer to a relayed request. Lunary may take 5 for one event."

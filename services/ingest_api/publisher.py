@@ -105,7 +105,8 @@ class Publisher:
             adds = b"".join([b"%b$%d\r\n%b\r\n" % (head, len(payload), payload) for payload in payloads])
             commands, replies = _MULTI + adds + _EXEC, len(payloads) + 2
         done = self._loop.create_future()
-        self._waiting.append(_Append(commands, replies, done))
+        # Made as a tuple of the class: calling the class costs twice as much.
+        self._waiting.append(tuple.__new__(_Append, (commands, replies, done)))
         self._waiting_bytes += len(commands)
         self._wake.set()
         return done
@@ -179,8 +180,8 @@ class Publisher:
         pending: _Read | None = first
         for append in group:
             if append.replies == 1:
-                read = pending or await _read(connection)
-                failures.append(read.value if isinstance(read.value, Exception) else None)
+                value = (pending or await _read(connection)).value
+                failures.append(value if isinstance(value, Exception) else None)
             else:
                 failures.append(await _outcome(connection, append.replies, pending))
             pending = None
@@ -227,7 +228,7 @@ class _Read(NamedTuple):
 
 async def _read(connection: AbstractConnection) -> _Read:
     try:
-        return _Read(await connection.read_response(disable_decoding=True, timeout=math.inf))
+        return tuple.__new__(_Read, (await connection.read_response(disable_decoding=True, timeout=math.inf),))
     except (ResponseError, BusyLoadingError) as error:
         return _Read(error)
 

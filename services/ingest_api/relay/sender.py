@@ -26,6 +26,9 @@ from .upstream import HeadWriter, Upstream
 log = structlog.get_logger()
 
 _SWEEP = 0.25
+_IN_A_TURN = 12
+"""Requests begun in one turn of the loop: a door at its limit answers its clients first, and what waits is bounded."""
+
 _OBSERVED = 8
 """Of so many delays one is observed: an observation costs as much as a tenth of the sending."""
 
@@ -157,7 +160,9 @@ class Sender:
     def _dispatch(self) -> None:
         self._stirred = False
         now = self._clock()
-        while self._loop is not None and self._queue.ready and self._has_room():
+        for _ in range(_IN_A_TURN):
+            if self._loop is None or not self._queue.ready or not self._has_room():
+                return
             if pause := self._breaker.wait():
                 self._pause(self._loop, pause)
                 return
@@ -172,6 +177,7 @@ class Sender:
                 opening = self._loop.create_task(self._open_for(request))
                 self._opening.add(opening)
                 opening.add_done_callback(self._opened)
+        self._stir()
 
     def _has_room(self) -> bool:
         return len(self._sending) + len(self._opening) < self._limits.lanes
@@ -232,9 +238,7 @@ class Sender:
             self._judge(request, outcome)
         if connection.free:
             self._idle.append(connection)
-        if self._queue.ready:
-            # Not in the next turn: an answer that came makes room for what waits.
-            self._dispatch()
+        self._stir()
 
     def _judge(self, request: Outgoing, answer: VendorAnswer) -> None:
         status = answer.status
