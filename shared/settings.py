@@ -331,7 +331,7 @@ class WorkerSettings(_Settings):
         0.5, gt=0, description="Seconds after which a batch is inserted however small: the delay people see."
     )
     worker_batches_in_flight: int = Field(
-        3, ge=1, description="Batches being inserted while the next one builds up; reading pauses beyond it."
+        2, ge=1, description="Batches being inserted while the next one builds up; reading pauses beyond it."
     )
     worker_read_count: int = Field(1_000, ge=1, description="Most stream entries in one read; 5,000 was slower.")
     worker_read_bytes: int = Field(

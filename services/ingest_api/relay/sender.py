@@ -26,7 +26,7 @@ from .upstream import HeadWriter, Upstream
 log = structlog.get_logger()
 
 _SWEEP = 0.25
-_IN_A_TURN = 12
+_IN_A_TURN = 8
 """Requests begun in one turn of the loop: a door at its limit answers its clients first, and what waits is bounded."""
 
 _OBSERVED = 8
