@@ -76,8 +76,8 @@ class _Heads(msgspec.Struct, Generic[H], gc=False):
 
 
 class Batch(NamedTuple, Generic[H]):
-    """A request: its items in the order of its results, and the heads of its events as they were sent. There are no
-    heads where only the exact reader reads the body, and none tells anything but what its items tell.
+    """A request: its items in the order of its results, and the heads of its events in the order they were sent. No
+    heads where only the exact reader reads the body.
     """
 
     items: list[Item]
